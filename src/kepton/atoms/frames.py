@@ -1,0 +1,206 @@
+"""`Frames` and `Label`: a batch of configurations, and what a principle says of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import ase
+import jax
+import numpy as np
+from ase.data import atomic_masses, chemical_symbols
+from jaxtyping import Array, Bool, Float, Int
+
+from kepton.errors import InputError
+
+Real = Array | np.ndarray
+
+
+def _composition(species: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """((atomic number, largest count in any frame), ...)."""
+    present = sorted(int(z) for z in np.unique(species) if z > 0)
+    return tuple((z, int((species == z).sum(axis=1).max())) for z in present)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["positions", "species", "cell", "pbc", "mask", "charge", "spin"],
+    meta_fields=["composition"],
+)
+@dataclass(frozen=True)
+class Frames:
+    """A batch of b configurations of at most n atoms, padded: the one data type for atoms.
+
+    Args:
+        positions: Å
+        species: atomic numbers, 0 where padded
+        cell: rows are the cell vectors, Å; zero when not periodic
+        pbc: periodic along each cell vector
+        mask: true for atoms, false for padding
+        charge: net charge of each frame, in e
+        spin: number of unpaired electrons of each frame
+        composition: (atomic number, largest count in a frame) for each element, in order; static
+    """
+
+    positions: Float[Real, "b n 3"]
+    species: Int[Real, "b n"]
+    cell: Float[Real, "b 3 3"]
+    pbc: Bool[Real, "b 3"]
+    mask: Bool[Real, "b n"]
+    charge: Int[Real, "b"]
+    spin: Int[Real, "b"]
+    composition: tuple[tuple[int, int], ...] = field(default=())
+
+    def __len__(self) -> int:
+        return self.positions.shape[0]
+
+    def __getitem__(self, index) -> "Frames":
+        """The frames that a slice, an array of indices or of booleans selects (not an integer)."""
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+    def with_positions(self, positions) -> "Frames":
+        """The same atoms elsewhere."""
+        return replace(self, positions=positions)
+
+    def tile(self, count: int) -> "Frames":
+        """Each frame `count` times, all copies of a frame together."""
+        return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), count, axis=0), self)
+
+    @staticmethod
+    def from_ase(structures: Sequence[ase.Atoms]) -> "Frames":
+        """Frames from ASE's atoms; charge and spin from `info` or from initial values.
+
+        `info["charge"]`, `info["spin"]` (unpaired electrons) or `info["multiplicity"]` are read
+        where present, else the sums of initial charges and of initial magnetic moments.
+
+        Raises:
+            InputError: no structure, or a structure without atoms
+        """
+        if not structures or any(len(atoms) == 0 for atoms in structures):
+            raise InputError("A structure has no atoms; give at least one atom.")
+        b, n = len(structures), max(len(atoms) for atoms in structures)
+        positions, species = np.zeros((b, n, 3)), np.zeros((b, n), int)
+        cell, pbc = np.zeros((b, 3, 3)), np.zeros((b, 3), bool)
+        charge, spin = np.zeros(b, int), np.zeros(b, int)
+        for i, atoms in enumerate(structures):
+            positions[i, : len(atoms)] = atoms.positions
+            species[i, : len(atoms)] = atoms.numbers
+            pbc[i] = atoms.pbc
+            cell[i] = atoms.cell.array if atoms.pbc.any() else 0.0
+            charge[i], spin[i] = _charge_and_spin(atoms)
+        return Frames(
+            positions, species, cell, pbc, species > 0, charge, spin, _composition(species)
+        )
+
+    def to_ase(self) -> list[ase.Atoms]:
+        """ASE's atoms, charge and spin in `info` where they are not zero."""
+        structures = []
+        for i in range(len(self)):
+            real = np.asarray(self.mask[i])
+            info = {
+                name: int(value)
+                for name, value in (("charge", self.charge[i]), ("spin", self.spin[i]))
+                if value
+            }
+            structures.append(
+                ase.Atoms(
+                    np.asarray(self.species[i])[real],
+                    np.asarray(self.positions[i])[real],
+                    cell=np.asarray(self.cell[i]),
+                    pbc=np.asarray(self.pbc[i]),
+                    info=info,
+                )
+            )
+        return structures
+
+    @property
+    def masses(self) -> Float[np.ndarray, "b n"]:
+        """Standard atomic masses in amu, 1 where padded."""
+        return np.where(np.asarray(self.mask), atomic_masses[np.asarray(self.species)], 1.0)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Chemical symbols of the elements present, by atomic number."""
+        return tuple(chemical_symbols[z] for z, _ in self.composition)
+
+
+def _charge_and_spin(atoms: ase.Atoms) -> tuple[int, int]:
+    charge = int(round(atoms.info.get("charge", atoms.get_initial_charges().sum())))
+    if "spin" in atoms.info:
+        return charge, int(atoms.info["spin"])
+    if "multiplicity" in atoms.info:
+        return charge, int(atoms.info["multiplicity"]) - 1
+    return charge, int(round(abs(atoms.get_initial_magnetic_moments().sum())))
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["energy", "forces", "virial"],
+    meta_fields=["engine"],
+)
+@dataclass(frozen=True)
+class Label:
+    """What a principle answers for Frames: the energy, and its own negative derivatives.
+
+    F_i = -dE/dx_i        W = -dE/d strain        (under smearing, E is the free energy)
+
+    Args:
+        energy: eV
+        forces: eV/Å, zero where padded
+        virial: eV, positive under compression; nan where the principle gives none
+        engine: name and version of the engine that answered
+    """
+
+    energy: Float[Real, "b"]
+    forces: Float[Real, "b n 3"]
+    virial: Float[Real, "b 3 3"]
+    engine: str = ""
+
+    def __len__(self) -> int:
+        return self.energy.shape[0]
+
+    def __getitem__(self, index) -> "Label":
+        """The labels that a slice, an array of indices or of booleans selects (not an integer)."""
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+
+def concatenate(batches: Sequence[Frames]) -> Frames:
+    """One batch of all frames, padded to the largest."""
+    n = max(frames.positions.shape[1] for frames in batches)
+
+    def join(name, pads):
+        return np.concatenate(
+            [
+                np.pad(np.asarray(getattr(f, name)), [(0, 0), (0, n - f.mask.shape[1]), (0, 0)][:pads])
+                if pads
+                else np.asarray(getattr(f, name))
+                for f in batches
+            ]
+        )
+
+    species = join("species", 2)
+    return Frames(
+        positions=join("positions", 3),
+        species=species,
+        cell=join("cell", 0),
+        pbc=join("pbc", 0),
+        mask=join("mask", 2),
+        charge=join("charge", 0),
+        spin=join("spin", 0),
+        composition=_composition(species),
+    )
+
+
+def concatenate_labels(labels: Sequence[Label]) -> Label:
+    """One batch of all labels, padded to the largest."""
+    n = max(label.forces.shape[1] for label in labels)
+    return Label(
+        energy=np.concatenate([np.asarray(label.energy) for label in labels]),
+        forces=np.concatenate(
+            [
+                np.pad(np.asarray(la.forces), [(0, 0), (0, n - la.forces.shape[1]), (0, 0)])
+                for la in labels
+            ]
+        ),
+        virial=np.concatenate([np.asarray(label.virial) for label in labels]),
+        engine=labels[0].engine,
+    )

@@ -1,0 +1,102 @@
+"""What a rung of the ladder tells the loop: the protocol `Problem`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A label that nature or an engine refused to give: data, never an exception.
+
+    Args:
+        reason: one sentence: what was tried and how it ended
+        seconds: wall time that was spent on it
+    """
+
+    reason: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What one exploration saw.
+
+    Args:
+        samples: configurations worth considering, at most a few hundred
+        deviation: (len(samples),) the ensemble's disagreement on each, in units of the target
+        features: (len(samples), d) coordinates in which near means alike
+        visited: (m,) deviation at uniformly drawn visited configurations (inf: the walk broke)
+        typical: configurations drawn uniformly from those visited, whatever their deviation
+        settled: the walks were as long and free as an audit's
+        info: plain numbers for the journal and the report
+    """
+
+    samples: Sequence[Any]
+    deviation: np.ndarray
+    features: np.ndarray
+    visited: np.ndarray
+    typical: Sequence[Any]
+    settled: bool
+    info: dict[str, Any]
+
+
+class Problem(Protocol):
+    """A rung: how to explore, label, train and measure error. All of it is deterministic in `key`.
+
+    A sample, a label and a set of models are opaque to the loop; `encode` and `decode` turn
+    samples and labels into bytes for the journal, `save` and `restore` do so for models.
+    """
+
+    settings: dict[str, Any]
+    """JSON that decides every label: it guards the journal against another campaign's data."""
+
+    def seed(self, count: int, key: int) -> Sequence[Any]:
+        """First samples, from no data."""
+        ...
+
+    def explore(self, models: Any, data: Sequence[Any], trust: float, key: int) -> Exploration:
+        """Visit new configurations, from the labelled `data`, until deviation exceeds `trust`."""
+        ...
+
+    def audit(self, models: Any, count: int, key: int) -> Sequence[Any | Failure]:
+        """`count` independent, identically distributed visits; a broken walk is a Failure."""
+        ...
+
+    def label(self, sample: Any) -> Any | Failure:
+        """The principle's answer. Pure, and picklable as a bound method."""
+        ...
+
+    def train(self, data: Sequence[tuple[Any, Any]], models: Any | None, key: int) -> Any:
+        """Models that fit `data`, warm-started from `models`."""
+        ...
+
+    def error(self, models: Any, data: Sequence[tuple[Any, Any]]) -> np.ndarray:
+        """(len(data),) true error of each sample, in units of the target."""
+        ...
+
+    def deviation(self, models: Any, samples: Sequence[Any]) -> np.ndarray:
+        """(len(samples),) the ensemble's disagreement, in units of the target."""
+        ...
+
+    def validate(self, models: Any) -> dict[str, Any]:
+        """Checks of the finished model, for the certificate."""
+        ...
+
+    def encode(self, value: Any) -> bytes:
+        """A sample or label as bytes."""
+        ...
+
+    def decode(self, data: bytes) -> Any:
+        """The sample or label that `encode` wrote."""
+        ...
+
+    def save(self, models: Any) -> bytes:
+        """Models as bytes."""
+        ...
+
+    def restore(self, data: bytes) -> Any:
+        """The models that `save` wrote, bit for bit."""
+        ...
