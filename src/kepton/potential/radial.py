@@ -1,0 +1,56 @@
+"""Radial functions: the smooth cutoff, and the Chebyshev basis on which nets of r are evaluated."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def switch(r: Float[Array, "..."], inner, outer) -> Float[Array, "..."]:
+    """1 below inner, 0 above outer, twice continuously differentiable between.
+
+    w(u) = 1 - 10 u^3 + 15 u^4 - 6 u^5,   u = (r - inner) / (outer - inner)
+
+    Args:    r, inner, outer: Å
+    Source:  DeePMD-kit's smooth cutoff; Wang et al., Comput. Phys. Commun. 228, 178 (2018)
+    """
+    u = jnp.clip((r - inner) / (outer - inner), 0.0, 1.0)
+    return 1.0 - u**3 * (10.0 + u * (6.0 * u - 15.0))
+
+
+def clamp(r: Float[Array, "..."], lowest, width) -> Float[Array, "..."]:
+    """r itself above lowest + width, a constant below lowest, three times differentiable.
+
+    c(r) = lowest + width/2 + width (t^6 - 3 t^5 + 5/2 t^4),   t = (r - lowest) / width in [0, 1]
+
+    Args:    r, lowest, width: Å
+    Returns: Å, never below lowest + width/2
+    """
+    t = jnp.clip((r - lowest) / width, 0.0, 1.0)
+    bent = lowest + width * (0.5 + t**4 * (2.5 + t * (t - 3.0)))
+    return jnp.where(r < lowest + width, bent, r)
+
+
+def chebyshev(r: Float[Array, "..."], lowest, highest, count: int) -> Float[Array, "... count"]:
+    """T_0 ... T_{count-1} of r mapped from [lowest, highest] to [-1, 1], by recurrence."""
+    x = jnp.clip((2.0 * r - lowest - highest) / (highest - lowest), -1.0, 1.0)
+    values = [jnp.ones_like(x), x]
+    for _ in range(2, count):
+        values.append(2.0 * x * values[-1] - values[-2])
+    return jnp.stack(values[:count], axis=-1)
+
+
+def chebyshev_nodes(lowest, highest, count: int) -> Float[Array, "count"]:
+    """Zeros of T_count, mapped to [lowest, highest]."""
+    angle = np.pi * (np.arange(count) + 0.5) / count
+    return 0.5 * (lowest + highest) + 0.5 * (highest - lowest) * np.cos(angle)
+
+
+def chebyshev_transform(count: int) -> np.ndarray:
+    """(count, count) matrix from values at the nodes to coefficients: f = sum_k c_k T_k.
+
+    c_k = (2 - [k = 0]) / count * sum_m f(r_m) cos(k angle_m)
+    """
+    angle = np.pi * (np.arange(count) + 0.5) / count
+    matrix = 2.0 / count * np.cos(np.outer(np.arange(count), angle))
+    matrix[0] *= 0.5
+    return matrix

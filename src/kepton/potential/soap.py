@@ -1,0 +1,89 @@
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SOAP:
+    """Adam run in the slowly turning basis in which a matrix's gradient is least correlated.
+
+    L = b2 L + (1 - b2) G G^T,  R = b2 R + (1 - b2) G^T G,  columns of Q_L, Q_R their eigenvectors
+    G' = Q_L^T G Q_R,  M' and V Adam's moments of G',  W <- W - lr Q_L (M' / sqrt V) Q_R^T
+
+    The bases are refreshed now and then by one orthogonal iteration, Q_L <- qr(L Q_L). Every leaf
+    is a stack of matrices (..., in, out), each preconditioned on its own.
+
+    Args:    b1, b2: decays of the moments;  eps: added to sqrt V
+    Source:  Vyas et al., arXiv:2409.11321 (2024), algorithm 3
+    """
+
+    b1: float = 0.95
+    b2: float = 0.99
+    eps: float = 1e-8
+
+    def init(self, gradient: Any) -> Any:
+        """State from a first gradient, which gives the first bases and moves nothing."""
+
+        def leaf(g):
+            g = np.asarray(g)
+            left, right = g @ g.swapaxes(-1, -2), g.swapaxes(-1, -2) @ g
+            return {
+                "left": left,
+                "right": right,
+                "left_basis": np.linalg.eigh(left)[1],
+                "right_basis": np.linalg.eigh(right)[1],
+                "momentum": np.zeros_like(g),
+                "second": np.zeros_like(g),
+            }
+
+        return {"step": jnp.zeros((), jnp.int32), "leaves": jax.tree.map(leaf, gradient)}
+
+    def step(self, weights: Any, state: Any, gradient: Any, rate) -> tuple[Any, Any]:
+        """(new weights, new state) after one step at learning rate `rate`."""
+        count = state["step"] + 1
+        bias1 = 1.0 - self.b1**count
+        bias2 = 1.0 - self.b2**count
+
+        def leaf(w, g, s):
+            q_left, q_right = s["left_basis"], s["right_basis"]
+            momentum = self.b1 * s["momentum"] + (1 - self.b1) * g
+            turned = q_left.mT @ g @ q_right
+            second = self.b2 * s["second"] + (1 - self.b2) * turned**2
+            step = (q_left.mT @ momentum @ q_right) / bias1
+            step = step / (jnp.sqrt(second / bias2) + self.eps)
+            w = w - rate * (q_left @ step @ q_right.mT)
+            return w, s | {
+                "left": self.b2 * s["left"] + (1 - self.b2) * g @ g.mT,
+                "right": self.b2 * s["right"] + (1 - self.b2) * g.mT @ g,
+                "momentum": momentum,
+                "second": second,
+            }
+
+        pairs, treedef = jax.tree.flatten(weights)
+        gradients = treedef.flatten_up_to(gradient)
+        leaves = treedef.flatten_up_to(state["leaves"])
+        updated = [leaf(w, g, s) for w, g, s in zip(pairs, gradients, leaves)]
+        weights = treedef.unflatten([w for w, _ in updated])
+        return weights, {"step": count, "leaves": treedef.unflatten([s for _, s in updated])}
+
+    def refresh(self, state: Any) -> Any:
+        """The state with its bases turned by one orthogonal iteration.
+
+        Runs on the host: decompositions inside a compiled loop can wait for each other's threads
+        for ever on a CPU (observed with JAX 0.10.2), and take longest to compile.
+        """
+
+        def leaf(s):
+            turned = {
+                f"{side}_basis": np.linalg.qr(np.asarray(s[side]) @ np.asarray(s[f"{side}_basis"]))[0]
+                for side in ("left", "right")
+            }
+            return s | turned
+
+        leaves = jax.tree.map(leaf, state["leaves"], is_leaf=lambda x: isinstance(x, dict) and "momentum" in x)
+        return state | {"leaves": leaves}

@@ -1,0 +1,28 @@
+"""Short-range repulsion of screened nuclei, so that no walker collapses where there are no data."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kepton.atoms.units import COULOMB
+from kepton.potential.radial import switch
+
+_WEIGHTS = np.array([0.18175, 0.50986, 0.28022, 0.02817])
+_DECAYS = np.array([3.19980, 0.94229, 0.40290, 0.20162])
+_SCREENING = 0.46850
+
+
+def zbl(
+    r: Float[Array, "..."], z_i: Float[Array, "..."], z_j: Float[Array, "..."], inner, outer
+) -> Float[Array, "..."]:
+    """The universal repulsion of Ziegler, Biersack and Littmark, switched off beyond outer.
+
+    V = w(r) Z_i Z_j e^2/(4 pi eps_0 r) phi(r / a),   a = 0.46850 / (Z_i^0.23 + Z_j^0.23) Å
+
+    Args:    r: Å;  z_i, z_j: atomic numbers;  inner, outer: Å, w falls from 1 to 0 between them
+    Returns: eV a pair
+    Source:  Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids (1985)
+    """
+    x = r * (z_i**0.23 + z_j**0.23) / _SCREENING
+    screening = sum(w * jnp.exp(-d * x) for w, d in zip(_WEIGHTS, _DECAYS))
+    return switch(r, inner, outer) * COULOMB * z_i * z_j / r * screening

@@ -1,0 +1,17 @@
+"""The engines by the name that a campaign file gives them."""
+
+from kepton.principles.ase import ASECalculator
+from kepton.principles.pyscf import PySCF
+from kepton.principles.xtb import XTB
+
+PRINCIPLES: dict[str, type[PySCF] | type[XTB] | type[ASECalculator]] = {
+    "pyscf": PySCF,
+    "xtb": XTB,
+    "ase": ASECalculator,
+}
+"""kind -> class; an engine itself is imported when it is first asked for something."""
+
+
+def doctor() -> dict[str, tuple[bool, str]]:
+    """Whether each kind of principle works on this machine, and its version or how to get it."""
+    return {kind: principle.availability() for kind, principle in PRINCIPLES.items()}
