@@ -1,5 +1,15 @@
 """Frames, the one data type for atoms; units, files, neighbour lists."""
 
+from kepton.atoms.files import convert, read_labelled, read_structures, write_labelled
 from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels
 
-__all__ = ["Frames", "Label", "concatenate", "concatenate_labels"]
+__all__ = [
+    "Frames",
+    "Label",
+    "concatenate",
+    "concatenate_labels",
+    "convert",
+    "read_labelled",
+    "read_structures",
+    "write_labelled",
+]

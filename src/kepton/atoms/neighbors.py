@@ -43,7 +43,7 @@ class Neighbors:
         return jax.tree.map(lambda leaf: leaf[index], self)
 
     def vectors(self, frames: Frames) -> Float[Array, "b n m 3"]:
-        """x_j + S cell - x_i for every pair, Å; (reach, 0, 0) where padded, so never singular."""
+        """x_j + S cell - x_i for every pair, Å; (2 reach, 0, 0) where padded, never singular."""
         x = jnp.asarray(frames.positions)
         to = jax.vmap(lambda x, j: x[j])(x, self.index)
         image = jnp.einsum("bnms,bsc->bnmc", self.shift, frames.cell)

@@ -25,21 +25,18 @@ class Exploration:
     """What one exploration saw.
 
     Args:
-        samples: configurations worth considering, at most a few hundred
-        deviation: (len(samples),) the ensemble's disagreement on each, in units of the target
-        features: (len(samples), d) coordinates in which near means alike
-        visited: (m,) deviation at uniformly drawn visited configurations (inf: the walk broke)
-        typical: configurations drawn uniformly from those visited, whatever their deviation
-        settled: the walks were as long and free as an audit's
+        samples: configurations to choose from, at most a few hundred
+        deviation: (len(samples),) the ensemble's disagreement on each, in the target's unit
+        typical: configurations drawn uniformly from all visited, whatever their deviation
+        visited: (m,) deviation at uniformly drawn moments of the walks, inf after a walk has left
+            the trusted region or broken
         info: plain numbers for the journal and the report
     """
 
     samples: Sequence[Any]
     deviation: np.ndarray
-    features: np.ndarray
-    visited: np.ndarray
     typical: Sequence[Any]
-    settled: bool
+    visited: np.ndarray
     info: dict[str, Any]
 
 
@@ -47,11 +44,12 @@ class Problem(Protocol):
     """A rung: how to explore, label, train and measure error. All of it is deterministic in `key`.
 
     A sample, a label and a set of models are opaque to the loop; `encode` and `decode` turn
-    samples and labels into bytes for the journal, `save` and `restore` do so for models.
+    samples and labels into bytes for the journal, `save` and `restore` do so for models. Errors
+    and deviations are in the unit of the target.
     """
 
     settings: dict[str, Any]
-    """JSON that decides every label: it guards the journal against another campaign's data."""
+    """JSON that tells this problem from another; what decides a label stands under `principle`."""
 
     def seed(self, count: int, key: int) -> Sequence[Any]:
         """First samples, from no data."""
@@ -74,11 +72,15 @@ class Problem(Protocol):
         ...
 
     def error(self, models: Any, data: Sequence[tuple[Any, Any]]) -> np.ndarray:
-        """(len(data),) true error of each sample, in units of the target."""
+        """(len(data),) true error of each sample."""
         ...
 
     def deviation(self, models: Any, samples: Sequence[Any]) -> np.ndarray:
-        """(len(samples),) the ensemble's disagreement, in units of the target."""
+        """(len(samples),) the ensemble's disagreement."""
+        ...
+
+    def features(self, models: Any, samples: Sequence[Any]) -> np.ndarray:
+        """(len(samples), d) coordinates in which near means alike."""
         ...
 
     def validate(self, models: Any) -> dict[str, Any]:

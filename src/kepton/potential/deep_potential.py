@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import covalent_radii
 from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, Real
-from kepton.atoms.neighbors import Neighbors
+from kepton.atoms.neighbors import Neighbors, neighbors
 from kepton.potential.radial import (
     chebyshev,
     chebyshev_nodes,
@@ -20,6 +21,8 @@ from kepton.potential.radial import (
 )
 from kepton.potential.zbl import zbl
 
+DESCRIPTOR_RANGE = 7.0
+"""deviations of the descriptor that make one unit of a fitting net's input"""
 BASIS_WIDTH = 0.2
 """Å over which distances below any in the data are clamped"""
 
@@ -39,10 +42,10 @@ class DeepPotentialConfig:
     """
 
     species: tuple[int, ...]
-    cutoff_A: float = 5.0
+    cutoff_A: float = 4.0
     smooth_A: float = 1.0
     basis: int = 24
-    embedding: tuple[int, ...] = (8, 16, 32)
+    embedding: tuple[int, ...] = (8, 16)
     axis: int = 6
     fitting: tuple[int, ...] = (64, 64, 64)
 
@@ -67,7 +70,7 @@ class DeepPotential:
         weights: what training moves: `embedding` and `fitting`, lists of (S, in + 1, out), the
             last row of each matrix being the bias
         statistics: what data fix: energy `bias` (S,) and `scale`, `descriptor_mean` (S, d) and
-            `descriptor_scale` (), `neighbors` (), `s_scale` (), `basis_start` (), `core` (S, S)
+            `descriptor_scale` (), `neighbors` (), `basis_start` (), `core` (S, S)
     Source: Zhang et al., NeurIPS 2018, arXiv:1805.09003
     """
 
@@ -103,6 +106,34 @@ class DeepPotential:
         statistics = {name: jnp.asarray(value, jnp.float64) for name, value in statistics.items()}
         return DeepPotential(weights, statistics, config)
 
+    @staticmethod
+    def prepare(config: DeepPotentialConfig, frames: Frames, energy, forces) -> dict[str, Any]:
+        """Statistics of a data set: b frames, (b,) eV, (b, n, 3) eV/Å.
+
+        One scale serves all channels of the descriptor, far above their deviation, so that the
+        nets start as nearly linear functions of it: the smoothest fit of few data.
+        """
+        species = np.array(config.species)
+        counts = (np.asarray(frames.species)[:, :, None] == species).sum(axis=1)
+        shortest = shortest_distances(config, frames)
+        lists = neighbors(frames, config.cutoff_A)
+        statistics = {
+            "bias": np.linalg.lstsq(counts.astype(float), np.asarray(energy), rcond=None)[0],
+            "scale": np.sqrt(np.mean(np.asarray(forces)[np.asarray(frames.mask)] ** 2) + 1e-6),
+            "descriptor_mean": np.zeros((len(species), config.embedding[-1] * config.axis)),
+            "descriptor_scale": 1.0,
+            "neighbors": max(1.0, float(lists.mask.sum() / np.sum(frames.mask)) ** 0.5),
+            "basis_start": 0.9 * shortest.min(),
+            "core": 0.9 * shortest,
+        }
+        model = DeepPotential.init(jax.random.key(0), config, statistics)
+        values = np.asarray(model.descriptor(model.projection(frames, lists)))
+        members = [values[np.asarray(frames.species) == z] for z in species]
+        statistics["descriptor_mean"] = np.stack([v.mean(axis=0) for v in members])
+        spread = np.sqrt(np.mean([v.var(axis=0).mean() for v in members]))
+        statistics["descriptor_scale"] = DESCRIPTOR_RANGE * float(spread) + 1e-6
+        return statistics
+
     @property
     def cutoff(self) -> float:
         """Å"""
@@ -118,7 +149,7 @@ class DeepPotential:
         config, statistics = self.config, self.statistics
         start = statistics["basis_start"] + 0.5 * BASIS_WIDTH
         nodes = chebyshev_nodes(start, config.cutoff_A, config.basis)
-        s = switch(nodes, config.smooth_A, config.cutoff_A) / nodes * statistics["s_scale"]
+        s = switch(nodes, config.smooth_A, config.cutoff_A) / nodes 
         hidden = jnp.broadcast_to(
             s.astype(self.dtype)[None, :, None], (len(config.species), config.basis, 1)
         )
@@ -127,10 +158,10 @@ class DeepPotential:
         transform = jnp.asarray(chebyshev_transform(config.basis), self.dtype)
         return jnp.einsum("kq,sqm->skm", transform, hidden)
 
-    def projection(self, frames: Frames, pairs: Float[Array, "b n m 3"], species_index, real):
+    def projection(self, frames: Frames, lists: Neighbors) -> Float[Array, "b n S K 4"]:
         """A_i = sum_j B(r_ij) (x) R_ij by element of j, (b, n, S, K, 4): free of weights."""
         config = self.config
-        pairs = pairs.astype(self.dtype)
+        pairs = lists.vectors(frames).astype(self.dtype)
         x, y, z = pairs[..., 0], pairs[..., 1], pairs[..., 2]
         r = jnp.sqrt(x * x + y * y + z * z)
         start = self.statistics["basis_start"].astype(self.dtype)
@@ -139,8 +170,8 @@ class DeepPotential:
         )
         s = switch(r, config.smooth_A, config.cutoff_A) / r
         rows = s[..., None] * jnp.stack([jnp.ones_like(r), x / r, y / r, z / r], axis=-1)
-        kinds = jax.nn.one_hot(species_index, len(config.species), dtype=self.dtype)
-        weighted = kinds * real[..., None].astype(self.dtype)
+        kinds = jax.nn.one_hot(self._kinds(frames, lists)[1], len(config.species), dtype=self.dtype)
+        weighted = kinds * lists.mask[..., None].astype(self.dtype)
         return jnp.einsum("bnms,bnmk,bnmc->bnskc", weighted, basis, rows)
 
     def descriptor(self, projection: Float[Array, "b n S K 4"]) -> Float[Array, "b n d"]:
@@ -150,17 +181,18 @@ class DeepPotential:
         d = jnp.einsum("bnmc,bnac->bnma", t, t[:, :, : self.config.axis])
         return d.reshape(*d.shape[:2], -1)
 
+    def _kinds(self, frames: Frames, lists: Neighbors):
+        """Places in `species` of every atom and of every neighbour."""
+        place = jnp.searchsorted(jnp.array(self.config.species), frames.species)
+        return place, jax.vmap(lambda place, j: place[j])(place, lists.index)
+
     def energies(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b"]:
         """Energy of each frame, eV, in float64."""
         config, statistics = self.config, self.statistics
         species = jnp.asarray(frames.species)
-        place = jnp.searchsorted(jnp.array(config.species), species)
-        neighbor_place = jax.vmap(lambda place, j: place[j])(place, neighbors.index)
-        vectors = neighbors.vectors(frames)
-        descriptor = self.descriptor(
-            self.projection(frames, vectors, neighbor_place, neighbors.mask)
-        )
-        total = self._repulsion(species, place, neighbor_place, vectors, neighbors.mask)
+        descriptor = self.descriptor(self.projection(frames, neighbors))
+        place, _ = self._kinds(frames, neighbors)
+        total = self._repulsion(frames, neighbors)
         total = total + (statistics["bias"][place] * frames.mask).sum(axis=1)
         for number, count in frames.composition:
             s = config.species.index(number)
@@ -178,13 +210,37 @@ class DeepPotential:
             total = total + statistics["scale"] * jnp.where(atoms >= 0, atomic, 0.0).sum(axis=1)
         return total
 
-    def _repulsion(self, species, place, neighbor_place, vectors, mask):
-        outer = self.statistics["core"][place[:, :, None], neighbor_place]
-        r = jnp.linalg.norm(vectors, axis=-1)
-        z_i = species[:, :, None].astype(jnp.float64)
-        z_j = jnp.array(self.config.species, jnp.float64)[neighbor_place]
-        pair = jnp.where(mask, zbl(r, jnp.maximum(z_i, 1.0), z_j, 0.7 * outer, outer), 0.0)
-        return 0.5 * pair.sum(axis=(1, 2))
+    def _repulsion(self, frames: Frames, lists: Neighbors) -> Float[Array, "b"]:
+        place, other = self._kinds(frames, lists)
+        outer = self.statistics["core"][place[:, :, None], other]
+        numbers = jnp.array(self.config.species, jnp.float64)
+        r = jnp.linalg.norm(lists.vectors(frames), axis=-1)
+        pair = zbl(r, numbers[place][:, :, None], numbers[other], 0.7 * outer, outer)
+        return 0.5 * jnp.where(lists.mask, pair, 0.0).sum(axis=(1, 2))
+
+    def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
+        """Powers of the projection summed over the atoms of each element, by radial function."""
+        a = self.projection(frames, neighbors)
+        power = jnp.stack([a[..., 0] ** 2, (a[..., 1:] ** 2).sum(axis=-1)], axis=-1)
+        kinds = jax.nn.one_hot(self._kinds(frames, neighbors)[0], len(self.config.species))
+        kinds = kinds * frames.mask[..., None]
+        sums = jnp.einsum("bnz,bnskp->bzskp", kinds, jnp.sqrt(power[..., :8, :] + 1e-12))
+        return sums.reshape(len(frames), -1)
+
+    def roughness(self) -> Float[Array, ""]:
+        """Share of the radial coefficients' power in their upper quarter."""
+        coefficients = self.radial_coefficients()
+        tail = coefficients[:, -(coefficients.shape[1] // 4) :]
+        return (tail**2).sum() / (coefficients**2).sum()
+
+    def fitted_to(self, frames: Frames) -> "DeepPotential":
+        """The same model with its repulsive core moved below the shortest distances of new data."""
+        core = np.minimum(
+            np.asarray(self.statistics["core"]), 0.9 * shortest_distances(self.config, frames)
+        )
+        start = min(float(self.statistics["basis_start"]), float(core.min()))
+        moved = {"core": jnp.asarray(core), "basis_start": jnp.asarray(start)}
+        return replace(self, statistics=self.statistics | moved)
 
     def with_dtype(self, dtype) -> "DeepPotential":
         """The same function with nets in another precision."""
@@ -199,3 +255,25 @@ def _residual_layer(x: Float[Array, "... i"], matrix: Float[Array, "... i+1 o"])
     if y.shape[-1] == 2 * x.shape[-1]:
         return y + jnp.concatenate([x, x], axis=-1)
     return y
+
+
+def shortest_distances(config: DeepPotentialConfig, frames: Frames) -> Float[np.ndarray, "S S"]:
+    """Shortest distance in the data between every two elements, Å.
+
+    Where a pair never comes within the cutoff, 0.7 of the sum of covalent radii.
+    """
+    lists = neighbors(frames, config.cutoff_A)
+    r = np.linalg.norm(np.asarray(lists.vectors(frames)), axis=-1)
+    numbers = np.asarray(frames.species)
+    others = np.take_along_axis(
+        np.broadcast_to(numbers[:, None, :], (*numbers.shape, numbers.shape[1])), lists.index, 2
+    )
+    radii = covalent_radii[list(config.species)]
+    shortest = 0.7 * (radii[:, None] + radii)
+    for s, z_i in enumerate(config.species):
+        for t, z_j in enumerate(config.species):
+            pairs = lists.mask & (numbers[:, :, None] == z_i) & (others == z_j)
+            pairs = pairs & (r < config.cutoff_A)
+            if pairs.any():
+                shortest[s, t] = r[pairs].min()
+    return shortest

@@ -113,6 +113,10 @@ class Ensemble:
         """The mean energy of the members, eV."""
         return self.member_energies(frames, neighbors).mean(axis=0)
 
+    def energy_and_forces(self, frames: Frames, neighbors: Neighbors):
+        """(b,) eV and (b, n, 3) eV/Å of the mean: what moves atoms."""
+        return forces(self.energies, frames, neighbors)
+
     def member_forces(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "k b n 3"]:
         """eV/Å"""
 

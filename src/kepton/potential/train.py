@@ -1,5 +1,6 @@
 """Training: every member of the ensemble in one program, by SOAP on force and energy errors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -9,9 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from kepton.atoms.frames import Frames, Label
-from kepton.atoms.neighbors import Neighbors
-from kepton.potential.ensemble import Ensemble, forces
+from kepton.atoms.neighbors import Neighbors, neighbors
+from kepton.errors import InputError
+from kepton.potential.architectures import ARCHITECTURES
+from kepton.potential.ensemble import Ensemble, derive, forces
 from kepton.potential.soap import SOAP
+
+REFRESH = 10
+"""Steps between two refreshes of the optimizer's bases"""
 
 
 @dataclass(frozen=True)
@@ -19,53 +25,129 @@ class TrainConfig:
     """How long and how fast to train.
 
     Args:
-        steps: optimizer steps
+        steps: optimizer steps of a training from random weights
+        warm_steps: optimizer steps of a training from the last round's weights
         batch: frames a step
         rate: peak learning rate, reached after a twentieth of the steps, then a cosine to zero
-        energy_weight: Å^2; loss = <dF^2> + energy_weight (dE / atoms)^2 + virial likewise
-        smoothness: weight of the relative power in the upper quarter of the radial coefficients
+        energy_weight: Å^2; loss = <dF^2> + energy_weight <(dE / atoms)^2> + virial_weight
+            <(dW / atoms)^2> + smoothness * roughness
+        virial_weight: 1/Å^2, of frames whose label has a virial
+        smoothness: eV^2/Å^2, weight of the architecture's roughness
     """
 
-    steps: int = 2000
+    steps: int = 3000
+    warm_steps: int = 1500
     batch: int = 16
-    rate: float = 5e-3
+    rate: float = 8e-3
     energy_weight: float = 10.0
+    virial_weight: float = 1.0
     smoothness: float = 1e-3
 
 
-def _loss(members, weights, frames: Frames, label: Label, lists: Neighbors, config: TrainConfig):
+def train(
+    frames: Frames,
+    label: Label,
+    config: TrainConfig,
+    start: Ensemble,
+    key: int,
+    warm: bool = False,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Ensemble:
+    """Members fitted to labelled frames.
+
+    Args:
+        frames, label: the data; nan forces or energies are refused, nan virials weigh nothing
+        start: from `fresh`, or trained before
+        warm: `start` was trained before
+        progress: called with (steps done, steps in all, force error of the last batches in eV/Å)
+    Raises:
+        InputError: labels that are not finite; training that diverged
+    """
+    if not (np.isfinite(label.energy).all() and np.isfinite(label.forces).all()):
+        raise InputError("Training data has energies or forces that are not finite numbers.")
+    steps = config.warm_steps if warm else config.steps
+    members = start.members.fitted_to(frames)
+    data = jax.tree.map(jnp.asarray, (frames, label, neighbors(frames, start.cutoff)))
+    virials = bool(np.isfinite(label.virial).any())
+    optimizer = SOAP()
+    # one shuffled stream of rows, so that every frame is seen equally often
+    rows = _stream(np.random.default_rng(key), len(frames), config.batch * steps)
+    rows = jnp.asarray(rows.reshape(steps, config.batch))
+    gradient = _gradient(members, members.weights, data, rows[0], config, virials)[1]
+    state = optimizer.init(gradient)
+    for step in range(0, steps, REFRESH):
+        rate = jnp.asarray(_rate(config, np.arange(step, step + REFRESH) / steps), jnp.float32)
+        members, state, losses = _steps(
+            members, state, data, rows[step : step + REFRESH], rate, config, optimizer, virials
+        )
+        state = optimizer.refresh(state)
+        if not np.isfinite(losses).all():
+            raise InputError(
+                f"Training diverged at step {step} of {steps}: the loss is not finite. Give a "
+                f"smaller [train] rate than {config.rate:g}, and check the data for outliers."
+            )
+        if progress:
+            progress(step + REFRESH, steps, float(np.sqrt(np.mean(losses))))
+    return Ensemble(members)
+
+
+def fresh(
+    architecture: str, config: Any, size: int, frames: Frames, label: Label, key: int
+) -> Ensemble:
+    """`size` members with random weights and the statistics of the data."""
+    kind, _ = ARCHITECTURES[architecture]
+    statistics = kind.prepare(config, frames, label.energy, label.forces)
+    members = [
+        kind.init(k, config, statistics) for k in jax.random.split(jax.random.key(key), size)
+    ]
+    weights = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[m.weights for m in members])
+    return Ensemble(replace(members[0], weights=weights))
+
+
+def _stream(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    rounds = -(-length // count)
+    return np.concatenate([rng.permutation(count) for _ in range(rounds)])[:length]
+
+
+def _rate(config: TrainConfig, progress: np.ndarray) -> np.ndarray:
+    warmup = 0.05
+    cosine = 0.5 + 0.5 * np.cos(np.pi * (progress - warmup) / (1.0 - warmup))
+    return config.rate * np.where(progress < warmup, progress / warmup, cosine)
+
+
+def _loss(weights, members, data, rows, config: TrainConfig, virials: bool):
+    frames, label, lists = jax.tree.map(lambda leaf: leaf[rows], data)
     model = replace(members, weights=weights)
-    energy, force = forces(model.energies, frames, lists)
     atoms = frames.mask.sum(axis=1)
-    force_error = ((force - label.forces) ** 2).sum(axis=(1, 2)) / (3 * atoms)
-    energy_error = ((energy - label.energy) / atoms) ** 2
-    coefficients = model.radial_coefficients()
-    tail = coefficients[:, -(coefficients.shape[1] // 4) :]
-    rough = (tail**2).sum() / (coefficients**2).sum()
-    error = force_error.mean() + config.energy_weight * energy_error.mean()
-    return error + config.smoothness * rough
+    if virials:
+        answer = derive(model.energies, frames, lists)
+        energy, force = answer.energy, answer.forces
+        known = jnp.isfinite(label.virial)
+        off = jnp.where(known, answer.virial - jnp.where(known, label.virial, 0.0), 0.0)
+        virial_error = ((off / atoms[:, None, None]) ** 2).sum(axis=(1, 2)).mean() / 9.0
+    else:
+        energy, force = forces(model.energies, frames, lists)
+        virial_error = 0.0
+    force_error = (((force - label.forces) ** 2).sum(axis=(1, 2)) / (3 * atoms)).mean()
+    energy_error = (((energy - label.energy) / atoms) ** 2).mean()
+    total = force_error + config.energy_weight * energy_error + config.virial_weight * virial_error
+    return total + config.smoothness * model.roughness()
 
 
-@partial(jax.jit, static_argnames=("config", "optimizer", "count"))
-def _steps(members, state, data, key, start, config: TrainConfig, optimizer: SOAP, count: int):
-    frames, label, lists = data
-    gradient = jax.vmap(
-        jax.value_and_grad(partial(_loss, members, config=config), argnums=0),
-        in_axes=(0, None, None, None),
-    )
+@partial(jax.jit, static_argnames=("config", "virials"))
+def _gradient(members, weights, data, rows, config: TrainConfig, virials: bool):
+    one = jax.value_and_grad(partial(_loss, config=config, virials=virials))
+    return jax.vmap(one, in_axes=(0, None, None, None))(weights, members, data, rows)
 
+
+@partial(jax.jit, static_argnames=("config", "optimizer", "virials"))
+def _steps(members, state, data, rows, rates, config, optimizer: SOAP, virials: bool):
     def body(carry, step):
         weights, state = carry
-        rows = jax.random.randint(jax.random.fold_in(key, step), (config.batch,), 0, len(frames))
-        loss, g = gradient(weights, frames[rows], label[rows], lists[rows])
-        progress = step / config.steps
-        rate = config.rate * jnp.where(
-            progress < 0.05, progress / 0.05, 0.5 + 0.5 * jnp.cos(jnp.pi * (progress - 0.05) / 0.95)
-        )
-        weights, state = optimizer.step(weights, state, g, rate.astype(jnp.float32))
+        rows, rate = step
+        loss, gradient = _gradient(members, weights, data, rows, config, virials)
+        weights, state = optimizer.step(weights, state, gradient, rate)
         return (weights, state), loss
 
-    (weights, state), losses = jax.lax.scan(
-        body, (members.weights, state), start + jnp.arange(count)
-    )
+    (weights, state), losses = jax.lax.scan(body, (members.weights, state), (rows, rates))
     return replace(members, weights=weights), state, losses

@@ -1,0 +1,293 @@
+"""The campaign: a pure state machine. `ask` says what to do next, `tell` takes in what happened."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kepton.elt.certificate import Plan, Verdict, draws_needed, plan, risk_of
+from kepton.elt.journal import Event
+from kepton.elt.select import Calibration
+from kepton.errors import InputError
+
+AUDIT_BLOCK = 24
+"""Draws of an audit that are labelled together, before it may be given up."""
+MOST_ALLOWED_FAILURES = 3
+"""An audit that allows more failures costs more labels than it saves."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the user asks for.
+
+    Args:
+        target: error that a configuration must stay below
+        confidence: of the certificate, over the campaign as a whole
+        coverage: fraction of the visited configurations that must be below the target
+        labels: most labels that may be paid for, audits included
+        hours: most wall time, none where not limited
+        seed_labels: samples labelled before the first training
+        batch_labels: samples a round, at most
+        seed: of all random numbers
+    """
+
+    target: float
+    confidence: float = 0.95
+    coverage: float = 0.95
+    labels: int = 500
+    hours: float | None = None
+    seed_labels: int = 24
+    batch_labels: int = 0
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise InputError where the budget cannot pay for seeds, one round and one audit."""
+        needed = self.seed_labels + draws_needed(self.coverage, risk_of(1, self.confidence))
+        if self.labels < needed:
+            raise InputError(
+                f"A budget of {self.labels} labels is too small for the certificate: the first "
+                f"samples take {self.seed_labels}, and a proof that {self.coverage:.0%} of the "
+                f"configurations are below the target, at {self.confidence:.0%} confidence, takes "
+                f"at least {needed - self.seed_labels} more. Give [budget] labels = {needed} at "
+                "the very least (several times that is realistic), or ask for a lower [target] "
+                "coverage or confidence."
+            )
+
+    @property
+    def batch(self) -> int:
+        """Samples a round: a tenth of what training may cost, within 8 and 32."""
+        spare = self.labels - draws_needed(self.coverage, risk_of(1, self.confidence))
+        return self.batch_labels or int(np.clip(spare // 10, 8, 32))
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Make so many first samples, from no data."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Label:
+    """Have these samples labelled, and measure the present models on them."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train on all data."""
+
+
+@dataclass(frozen=True)
+class Explore:
+    """Explore, and choose at most so many samples."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Draw the samples of an audit."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nothing is left to do.
+
+    Args:
+        certified: the certificate is proved; else a budget ended first
+        reason: in words
+    """
+
+    certified: bool
+    reason: str
+
+
+Action = Seed | Label | Train | Explore | Audit | Stop
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One sample that was sent to the principle.
+
+    Args:
+        key: of the sample
+        origin: seed, explored, typical or audit
+        round: in which it was chosen
+        deviation, error: of the models of that round, which had not seen it; nan for seeds
+        failure: why there is no label
+    """
+
+    key: str
+    origin: str
+    round: int
+    deviation: float
+    error: float
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the campaign knows, folded from its events.
+
+    Args:
+        stage: seed, train, label, explore or audit: what comes next
+        round: number of trainings so far
+        model: id of the present models in the journal
+        measured: every sample that was labelled or failed, in order
+        waiting: (key, origin) of samples still to be labelled; the key is empty for a broken walk
+        audit: the plan and the errors so far of the audit under way
+        verdicts: of the audits that are over
+        failing: predicted fraction of visited configurations above the target
+        seconds: wall time spent, by stage
+    """
+
+    stage: str = "seed"
+    round: int = 0
+    model: int | None = None
+    measured: tuple[Measured, ...] = ()
+    waiting: tuple[tuple[str, str], ...] = ()
+    audit: Verdict | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    failing: float = 1.0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> int:
+        """Samples sent to the principle, failures included."""
+        return len(self.measured)
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Keys of the labelled samples, in order: what training may see."""
+        return tuple(m.key for m in self.measured if m.failure is None)
+
+    @property
+    def certified(self) -> bool:
+        """The last audit passed."""
+        return bool(self.verdicts) and self.verdicts[-1].passed
+
+    @property
+    def calibration(self) -> Calibration:
+        """Deviation against error on the last samples that models had not seen."""
+        pairs = [(m.deviation, m.error) for m in self.measured if m.origin != "seed"]
+        pairs = [pair for pair in pairs if np.isfinite(pair).all()][-100:]
+        return Calibration.fit(*np.array(pairs, float).reshape(-1, 2).T)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """The rules of the loop, as two pure functions on State.
+
+    seed -> label -> train -> explore -> label -> train -> ... -> audit -> certified, or train
+
+    An audit begins as soon as one that is affordable would be passed by models failing on the
+    predicted fraction in four of five tries, or when no labels are left for training. Its samples
+    become training data when it fails.
+    """
+
+    goal: Goal
+
+    def init(self) -> State:
+        """Before the first sample."""
+        return State()
+
+    def ask(self, state: State) -> Action:
+        """What to do next."""
+        if state.certified:
+            return Stop(True, "The audit passed.")
+        if state.waiting:
+            block = AUDIT_BLOCK if state.audit else len(state.waiting)
+            return Label(tuple(key for key, _ in state.waiting[:block]))
+        if state.stage == "seed":
+            return Seed(self.goal.seed_labels)
+        if state.stage == "train":
+            return Train()
+        if exhausted := self._exhausted(state):
+            return Stop(False, exhausted)
+        if state.stage == "explore":
+            return Explore(min(self.goal.batch, max(0, self._spare(state))))
+        planned = self._plan(state)
+        assert planned is not None
+        return Audit(planned)
+
+    def tell(self, state: State, event: Event) -> State:
+        """The state after an event."""
+        data = event.data
+        seconds = dict(state.seconds)
+        seconds[event.kind] = seconds.get(event.kind, 0.0) + data.get("seconds", 0.0)
+        state = replace(state, seconds=seconds)
+        match event.kind:
+            case "seeded":
+                return replace(state, stage="train", waiting=_waiting(data, "seed"))
+            case "trained":
+                return replace(
+                    state, stage="explore", round=state.round + 1, model=data["model"]
+                )
+            case "explored":
+                waiting = _waiting(data, "explored") + _waiting(data, "typical")
+                state = replace(state, failing=data["failing"])
+                return replace(state, stage="train" if waiting else "audit", waiting=waiting)
+            case "drawn":
+                verdict = Verdict(Plan(**data["plan"]), (), self.goal.target)
+                return replace(state, waiting=_waiting(data, "audit"), audit=verdict)
+            case "labelled":
+                return self._labelled(state, data["outcomes"])
+        return state
+
+    def worth_an_audit(self, state: State, failing: float) -> bool:
+        """Whether models failing on this fraction would probably pass an affordable audit."""
+        planned = self._plan(replace(state, failing=failing))
+        if planned is None or self._spare(state) <= 0:
+            return True
+        return planned.passes(failing) >= 0.8
+
+    def _labelled(self, state: State, outcomes: list[dict]) -> State:
+        done, waiting = state.waiting[: len(outcomes)], state.waiting[len(outcomes) :]
+        measured = tuple(
+            Measured(key, origin, state.round, o["deviation"], o["error"], o["failure"])
+            for (key, origin), o in zip(done, outcomes)
+            if key
+        )
+        state = replace(state, waiting=waiting, measured=state.measured + measured)
+        if state.audit is None:
+            return state
+        errors = state.audit.errors + tuple(o["error"] for o in outcomes)
+        verdict = replace(state.audit, errors=errors)
+        if not verdict.over:
+            return replace(state, audit=verdict)
+        return replace(
+            state, stage="train", waiting=(), audit=None, verdicts=(*state.verdicts, verdict)
+        )
+
+    def _plan(self, state: State) -> Plan | None:
+        return plan(
+            len(state.verdicts) + 1,
+            self.goal.confidence,
+            self.goal.coverage,
+            state.failing,
+            self.goal.labels - state.labels,
+            MOST_ALLOWED_FAILURES,
+        )
+
+    def _spare(self, state: State) -> int:
+        """Labels that training may still cost, the smallest audit being kept in reserve."""
+        risk = risk_of(len(state.verdicts) + 1, self.goal.confidence)
+        return self.goal.labels - state.labels - draws_needed(self.goal.coverage, risk)
+
+    def _exhausted(self, state: State) -> str | None:
+        hours = sum(state.seconds.values()) / 3600.0
+        if self.goal.hours is not None and hours >= self.goal.hours:
+            return f"The time budget of {self.goal.hours:g} hours is spent."
+        if self._plan(state) is None:
+            return (
+                f"Of {self.goal.labels} labels {self.goal.labels - state.labels} are left, too few "
+                "for another audit."
+            )
+        return None
+
+
+def _waiting(data: dict, origin: str) -> tuple[tuple[str, str], ...]:
+    return tuple((key, origin) for key in data.get(origin, ()))

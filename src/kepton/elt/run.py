@@ -1,0 +1,279 @@
+"""Running a campaign: perform what it asks for, journal what happened, resume by replaying."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
+from concurrent.futures import ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kepton.elt.campaign import Action, Audit, Campaign, Explore, Goal, Label, Seed, State
+from kepton.elt.campaign import Stop, Train
+from kepton.elt.journal import Event, Journal, Outcome
+from kepton.elt.problem import Failure, Problem
+from kepton.elt.select import diverse
+
+DEATHS_ALLOWED = 2
+"""How often a sample may be alone with a worker that dies before it counts as a failure."""
+
+
+class Observer:
+    """Hears what a running campaign does; override what interests you."""
+
+    def begun(self, action: Action, state: State) -> None:
+        """An action begins."""
+
+    def labelled(self, done: int, total: int) -> None:
+        """One more label of the present batch has arrived."""
+
+    def happened(self, event: Event, state: State) -> None:
+        """An event is in the journal, and the state is the one after it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a campaign ended: its last state, models, and why it stopped."""
+
+    state: State
+    models: Any
+    stop: Stop
+
+
+def replay(journal: Journal, goal: Goal) -> State:
+    """The state that the events in a journal lead to."""
+    campaign = Campaign(goal)
+    state = campaign.init()
+    for event in journal.events():
+        state = campaign.tell(state, event)
+    return state
+
+
+def run(
+    problem: Problem,
+    goal: Goal,
+    journal: Journal,
+    executor: Callable[[], Executor],
+    workers: int = 1,
+    observer: Observer | None = None,
+) -> Result:
+    """Climb one rung: explore, label, train, until an audit certifies the error or budgets end.
+
+    Args:
+        problem: the rung
+        goal: target, confidence, coverage, budgets
+        journal: where everything is recorded; one with events in it is continued
+        executor: makes a `concurrent.futures.Executor`, anew whenever a worker has died
+        workers: labels in flight at a time
+        observer: hears of progress
+    """
+    return _Run(problem, goal, journal, executor, workers, observer or Observer()).to_the_end()
+
+
+class _Run:
+    def __init__(self, problem, goal, journal, executor, workers, observer):
+        self.problem, self.goal, self.journal = problem, goal, journal
+        self.executor, self.workers, self.observer = executor, workers, observer
+        self.campaign = Campaign(goal)
+        self.state = replay(journal, goal)
+        self._models: tuple[int | None, Any] = (None, None)
+
+    def to_the_end(self) -> Result:
+        while not isinstance(action := self.campaign.ask(self.state), Stop):
+            self.observer.begun(action, self.state)
+            start = time.monotonic()
+            kind, data, content = self.perform(action)
+            data["seconds"] = time.monotonic() - start
+            event = self.journal.append(kind, data, **content)
+            self.state = self.campaign.tell(self.state, event)
+            self.observer.happened(event, self.state)
+        return Result(self.state, self.models, action)
+
+    @property
+    def models(self) -> Any:
+        if self._models[0] != self.state.model:
+            saved = self.journal.model(self.state.model)
+            self._models = (self.state.model, self.problem.restore(saved))
+        return self._models[1]
+
+    def key(self, stage: int) -> int:
+        """A random seed of this campaign, round, audit and stage alone, so that reruns agree."""
+        audits = len(self.state.verdicts)
+        words = np.random.SeedSequence((self.goal.seed, self.state.round, audits, stage))
+        return int(words.generate_state(1)[0])
+
+    def perform(self, action: Action) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        match action:
+            case Seed(count):
+                samples = self._encoded(self.problem.seed(count, self.key(0)))
+                return "seeded", {"seed": self._keys(samples)}, {"samples": samples}
+            case Label(keys):
+                return "labelled", self._label(keys), {}
+            case Train():
+                old = self.models if self.state.model else None
+                models = self.problem.train(self._data(), old, self.key(1))
+                return "trained", {"data": len(self.state.data)}, {
+                    "model": self.problem.save(models)
+                }
+            case Explore(count):
+                return self._explore(count)
+            case Audit(plan):
+                draws = self.problem.audit(self.models, plan.draws, self.key(3))
+                samples = [d for d in draws if not isinstance(d, Failure)]
+                encoded = self._encoded(samples)
+                keys = iter(self._keys(encoded))
+                audit = ["" if isinstance(d, Failure) else next(keys) for d in draws]
+                return "drawn", {"audit": audit, "plan": asdict(plan)}, {"samples": encoded}
+        raise AssertionError(action)
+
+    def _explore(self, count: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        calibration = self.state.calibration
+        target = self.goal.target
+        trust = calibration.threshold(target, 0.9)
+        known = [self._sample(key) for key in self.state.data]
+        seen = self.problem.explore(self.models, known, trust, self.key(2))
+        failing = float(calibration.exceeds(seen.visited, target).mean())
+        chosen, typical = [], []
+        if not self.campaign.worth_an_audit(self.state, failing):
+            doubt = calibration.exceeds(seen.deviation, target)
+            doubt = np.where(doubt > 1.0 - self.goal.coverage, doubt, 0.0)
+            features = partial(self.problem.features, self.models)
+            if len(seen.samples):
+                picked = diverse(features(seen.samples), doubt, features(known), count)
+                chosen = self._encoded([seen.samples[i] for i in picked])
+            # some unconditioned ones, so that the calibration knows the bulk as well as the tail
+            typical = self._encoded(seen.typical[: max(0, min(count // 6, count - len(chosen)))])
+        data = {
+            "failing": failing,
+            "trust": trust,
+            "suspect": calibration.threshold(target, 1.0 - self.goal.coverage),
+            "visited": [float(d) for d in seen.visited],
+            "explored": self._keys(chosen),
+            "typical": [k for k in self._keys(typical) if k not in self._keys(chosen)],
+            **seen.info,
+        }
+        return "explored", data, {"samples": chosen + typical}
+
+    def _label(self, keys: Sequence[str]) -> dict[str, Any]:
+        self._fetch([key for key in keys if key])
+        found = self.journal.outcomes(keys)
+        good = [key for key in keys if key and found[key].label is not None]
+        deviation = error = np.full(len(good), np.nan)
+        if self.state.model is not None and good:
+            data = [(self._sample(k), self.problem.decode(found[k].label)) for k in good]
+            deviation = self.problem.deviation(self.models, [sample for sample, _ in data])
+            error = self.problem.error(self.models, data)
+        measured = {key: (float(d), float(e)) for key, d, e in zip(good, deviation, error)}
+        outcomes = []
+        for key in keys:
+            d, e = measured.get(key, (float("nan"), float("inf")))
+            failure = found[key].failure if key else "The walk broke."
+            outcomes.append({"key": key, "deviation": d, "error": e, "failure": failure})
+        cost = sum(found[key].seconds for key in keys if key)
+        return {"outcomes": outcomes, "label_seconds": cost}
+
+    def _fetch(self, keys: Sequence[str]) -> None:
+        """Have every sample labelled that is not yet, each answer recorded as it arrives.
+
+        A worker that dies takes the whole pool with it. The samples that were in flight are then
+        tried one at a time, so that the one that kills workers is known and becomes a failure.
+        """
+        missing = [key for key in dict.fromkeys(keys) if key not in self.journal.outcomes(keys)]
+        total, suspects, deaths = len(missing), [], dict.fromkeys(missing, 0)
+        pool, flying = self.executor(), {}
+        try:
+            while missing or suspects or flying:
+                width = 1 if suspects else self.workers
+                queue = suspects or missing
+                while queue and len(flying) < width:
+                    key = queue.pop(0)
+                    flying[_submit(pool, self.problem.label, self._sample(key))] = key
+                finished, _ = wait(flying, return_when=FIRST_COMPLETED)
+                broken = False
+                for future in finished:
+                    if isinstance(future.exception(), BrokenExecutor):
+                        broken = True
+                        continue
+                    key = flying.pop(future)
+                    self.journal.record(key, self._outcome(future))
+                    self.observer.labelled(
+                        total - len(missing) - len(suspects) - len(flying), total
+                    )
+                if broken:
+                    alone = len(flying) == 1
+                    for key in flying.values():
+                        deaths[key] += alone
+                        if deaths[key] >= DEATHS_ALLOWED:
+                            reason = "The worker that computed this label died, twice."
+                            self.journal.record(key, Outcome(None, reason, 0.0))
+                        else:
+                            suspects.append(key)
+                    flying = {}
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    pool = self.executor()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, future: Future) -> Outcome:
+        answer, seconds = future.result()
+        if isinstance(answer, Failure):
+            return Outcome(None, answer.reason, seconds)
+        return Outcome(self.problem.encode(answer), None, seconds)
+
+    def _encoded(self, samples: Sequence[Any]) -> list[bytes]:
+        return [self.problem.encode(sample) for sample in samples]
+
+    def _keys(self, samples: Sequence[bytes]) -> list[str]:
+        return [self.journal.key(sample) for sample in samples]
+
+    def _sample(self, key: str) -> Any:
+        return self.problem.decode(self.journal.sample(key))
+
+    def _data(self) -> list[tuple[Any, Any]]:
+        found = self.journal.outcomes(self.state.data)
+        return [
+            (self._sample(key), self.problem.decode(found[key].label)) for key in self.state.data
+        ]
+
+
+def _submit(pool: Executor, label: Callable, sample: Any) -> Future:
+    try:
+        return pool.submit(_timed, label, sample)
+    except BrokenExecutor as error:
+        future: Future = Future()
+        future.set_exception(error)
+        return future
+
+
+def _timed(label: Callable, sample: Any) -> tuple[Any, float]:
+    start = time.monotonic()
+    return label(sample), time.monotonic() - start
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of fresh processes that end when their parent does.
+
+    Sets OMP_NUM_THREADS and its like to 1 in the environment that the workers inherit, where they
+    are not set: one thread a worker is the fastest way to share cores.
+    """
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    return ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker
+    )
+
+
+def _worker() -> None:
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

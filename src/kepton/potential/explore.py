@@ -1,0 +1,165 @@
+"""Exploration by molecular dynamics: many Langevin walkers, watched by the ensemble."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kepton.atoms.frames import Frames, concatenate
+from kepton.atoms.neighbors import Neighbors
+from kepton.dynamics import Langevin, simulate
+from kepton.elt import Exploration, Failure
+from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
+from kepton.potential.geometry import Gate, split
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """The conditions under which the model is to hold, and how they are explored.
+
+    Args:
+        temperature_K: lowest and highest temperature; explorers are spread over the range, and
+            the audit is made at the highest, where errors are largest
+        walkers: how many walk at once
+        walk_fs: longest walk of an explorer
+        audit_fs: length of an audit's walk; its configuration is drawn from the second half
+        timestep_fs: of the integrator
+        friction_per_fs: of the Langevin thermostat
+        watch_fs: time between two looks at the deviation
+    """
+
+    temperature_K: tuple[float, float] = (300.0, 600.0)
+    walkers: int = 64
+    walk_fs: float = 1000.0
+    audit_fs: float = 2000.0
+    timestep_fs: float = 0.5
+    friction_per_fs: float = 0.01
+    watch_fs: float = 10.0
+
+    def looks(self, length_fs: float) -> int:
+        """Number of looks in a walk."""
+        return max(1, round(length_fs / self.watch_fs))
+
+    @property
+    def stride(self) -> int:
+        """Steps between two looks."""
+        return max(1, round(self.watch_fs / self.timestep_fs))
+
+
+SAMPLES_PER_WALK = 6
+MOMENTS_PER_WALK = 8
+
+
+@jax.jit
+def deviation(
+    ensemble: Ensemble, frames: Frames, neighbors: Neighbors
+) -> tuple[Float[Array, "b"], Float[Array, "b n"]]:
+    """Disagreement of the ensemble as a root mean square over force components, and by atom."""
+    per_atom = atom_deviation(ensemble.member_forces(frames, neighbors))
+    return component_rms(per_atom, frames.mask), per_atom
+
+
+def explore(
+    ensemble: Ensemble, starts: Frames, gate: Gate, trust: float, config: ExploreConfig, seed: int
+) -> Exploration:
+    """Walk from the starts until the deviation exceeds `trust`, a geometry breaks, or time is up.
+
+    So walks grow with the trust that the ensemble earns. Every look at a walker gives a candidate;
+    the most doubtful few of each walk are kept.
+
+    Args:    starts: labelled frames to start from, drawn at random;  trust: eV/Å
+    """
+    rng = np.random.default_rng(seed)
+    count = config.walkers
+    begin = starts[rng.integers(len(starts), size=count)]
+    temperature = np.linspace(*config.temperature_K, count)
+    method = Langevin(config.timestep_fs, config.friction_per_fs, jnp.asarray(temperature))
+    state = method.init(jax.random.split(jax.random.key(seed), count), ensemble, begin)
+    looks = config.looks(config.walk_fs)
+    doubt = np.full((looks, count), np.inf)
+    seen: list[np.ndarray] = []
+    left = np.zeros(count, int)
+    alive = np.ones(count, bool)
+    for look in range(looks):
+        state, info = simulate(ensemble, method, state, config.stride)
+        frames = state.frames
+        now = np.asarray(deviation(ensemble, frames, state.neighbors)[0], float)
+        sound = alive & ~info.broken & np.isfinite(now) & gate.sound(frames)
+        doubt[look] = np.where(sound, now, np.inf)
+        seen.append(np.asarray(frames.positions))
+        alive = sound & (now <= trust)
+        left += alive
+        state = state.freeze(~alive)
+        if not alive.any():
+            break
+    doubtful = np.argsort(np.where(np.isfinite(doubt), -doubt, 0.0), axis=0)[:SAMPLES_PER_WALK]
+    chosen = [(int(i), w) for w in range(count) for i in doubtful[:, w] if np.isfinite(doubt[i, w])]
+    moments = rng.integers(looks, size=(MOMENTS_PER_WALK, count))
+    visited = doubt[moments, np.arange(count)].ravel()
+    places = [(int(m), w) for m, w in zip(moments[0], range(count)) if np.isfinite(doubt[m, w])]
+    rng.shuffle(places)
+
+    def frames_at(places):
+        return [
+            part
+            for look, w in places
+            for part in split(begin[w : w + 1].with_positions(seen[look][w : w + 1]))
+        ]
+
+    return Exploration(
+        samples=frames_at(chosen),
+        deviation=np.array([doubt[place] for place in chosen]),
+        typical=frames_at(places),
+        visited=visited,
+        info={
+            "walk_fs": float(left.mean() * config.watch_fs),
+            "longest_fs": looks * config.watch_fs,
+            "stayed": float(alive.mean()),
+        },
+    )
+
+
+def audit(
+    ensemble: Ensemble,
+    starts: list[Frames],
+    gate: Gate,
+    count: int,
+    config: ExploreConfig,
+    seed: int,
+) -> list[Frames | Failure]:
+    """`count` independent walks at the highest temperature, one moment drawn from each.
+
+    Each starts at one of the given structures, drawn at random, with its own noise; the moment is
+    uniform over the second half of the walk. A walk that breaks before its moment is a Failure.
+    """
+    rng = np.random.default_rng(seed)
+    origin = rng.integers(len(starts), size=count)
+    looks = config.looks(config.audit_fs)
+    moment = rng.integers(looks // 2, looks, size=count)
+    keys = jax.random.split(jax.random.key(seed), count)
+    draws: list[Frames | Failure] = []
+    for first in range(0, count, config.walkers):
+        # the last group is filled up with walkers that are not used, so that one program serves all
+        group = np.minimum(np.arange(first, first + config.walkers), count - 1)
+        begin = concatenate([starts[i] for i in origin[group]])
+        temperature = jnp.full(len(group), config.temperature_K[1])
+        method = Langevin(config.timestep_fs, config.friction_per_fs, temperature)
+        state = method.init(keys[group], ensemble, begin)
+        due, positions = moment[group], np.array(begin.positions)
+        broken = np.zeros(len(group), bool)
+        for look in range(int(due.max()) + 1):
+            state, info = simulate(ensemble, method, state, config.stride)
+            sound = ~info.broken & gate.sound(state.frames)
+            positions[due == look] = np.asarray(state.frames.positions)[due == look]
+            broken |= ~sound & (due >= look)
+            state = state.freeze(~sound | (due <= look))
+        walked = split(begin.with_positions(positions))
+        draws += [
+            Failure("The walk broke: atoms clashed, a bond tore, or the forces exploded.")
+            if broken[i]
+            else walked[i]
+            for i in range(min(config.walkers, count - first))
+        ]
+    return draws

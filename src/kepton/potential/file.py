@@ -1,0 +1,111 @@
+"""`model.kepton`: an ensemble as one safetensors file with JSON metadata."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.data import chemical_symbols
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse
+from safetensors.numpy import save as serialise
+
+from kepton.errors import InputError
+from kepton.potential.architectures import ARCHITECTURES
+from kepton.potential.ensemble import Ensemble
+
+FORMAT = 1
+
+
+def to_bytes(ensemble: Ensemble, info: dict[str, Any] | None = None) -> bytes:
+    """The file's bytes; `info` is JSON that travels with the model."""
+    members = ensemble.members
+    name = next(n for n, (kind, _) in ARCHITECTURES.items() if isinstance(members, kind))
+    tensors = {
+        f"weights.{part}.{layer}": np.array(matrix, order="C")
+        for part, matrices in members.weights.items()
+        for layer, matrix in enumerate(matrices)
+    } | {
+        f"statistics.{part}": np.array(value, order="C")
+        for part, value in members.statistics.items()
+    }
+    header = {
+        "format": FORMAT,
+        "architecture": name,
+        "config": asdict(members.config),
+        "species": [chemical_symbols[z] for z in members.config.species],
+        "members": ensemble.size,
+        "info": info or {},
+    }
+    return serialise(tensors, {"kepton": json.dumps(header)})
+
+
+def from_bytes(data: bytes) -> tuple[Ensemble, dict[str, Any]]:
+    """The ensemble, bit for bit, and the info that was saved with it.
+
+    Raises:
+        InputError: bytes that are not a model file, or one of a newer format
+    """
+    try:
+        tensors = parse(data)
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["kepton"])
+        if header["format"] != FORMAT:
+            raise InputError(
+                f"The model file has format {header['format']}, and this version of Kepton reads "
+                f"{FORMAT}; install the version that wrote it."
+            )
+        kind, config_kind = ARCHITECTURES[header["architecture"]]
+        config = config_kind(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
+        )
+        weights: dict[str, list] = {}
+        for name in sorted(tensors, key=lambda name: (name.rpartition(".")[0], _layer(name))):
+            if name.startswith("weights."):
+                weights.setdefault(name.split(".")[1], []).append(jnp.asarray(tensors[name]))
+        statistics = {
+            name.partition(".")[2]: jnp.asarray(value)
+            for name, value in tensors.items()
+            if name.startswith("statistics.")
+        }
+        ensemble = Ensemble(kind(weights, statistics, config))
+        if ensemble.size != header["members"]:
+            raise KeyError("members")
+        return ensemble, header["info"]
+    except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"This is not a Kepton model file, or it is damaged ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _layer(name: str) -> int:
+    return int(name.rpartition(".")[2]) if name.startswith("weights.") else 0
+
+
+def save(path: str | os.PathLike, ensemble: Ensemble, info: dict[str, Any] | None = None) -> None:
+    """Write a model file, whole or not at all."""
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_bytes(to_bytes(ensemble, info))
+    os.replace(unfinished, path)
+
+
+def load_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
+    """The ensemble in a file, and its info.
+
+    Raises:
+        InputError: no such file, or not a model file
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no model file {path}; `kepton run` and `kepton train` make one.")
+    try:
+        return from_bytes(path.read_bytes())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

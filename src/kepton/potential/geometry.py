@@ -1,0 +1,116 @@
+"""What a sound geometry is: first samples by perturbation, and the gate that refuses broken ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import covalent_radii
+from jaxtyping import Bool, Float
+
+from kepton.atoms.frames import Frames, concatenate
+from kepton.atoms.neighbors import neighbors
+
+REACH = 4.0
+"""Å within which distances are looked at"""
+CLASH = 0.55
+"""Atoms nearer than this share of the sum of their covalent radii clash."""
+BOND = 1.3
+"""Atoms nearer than this multiple of the sum of their covalent radii are bonded."""
+TORN = 2.0
+"""A bond is torn when it is this many times longer than in the given structure."""
+AMPLITUDES = (0.02, 0.04, 0.06, 0.08, 0.10)
+"""Root mean square displacements along each axis, in units of the shortest bond of an atom"""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Refuses configurations that no walk of a good model visits.
+
+    Args:
+        bonds: for each isolated structure given, by its atomic numbers, the pairs that are bonded
+            in it and their lengths: ((i, j, Å), ...); periodic structures list none
+    """
+
+    bonds: dict[tuple[int, ...], tuple[tuple[int, int, float], ...]]
+
+    @staticmethod
+    def of(structures: list[Frames]) -> "Gate":
+        """The gate of the given structures, one frame each."""
+        bonds = {}
+        for frames in structures:
+            r, radii = _distances(frames)
+            pairs = np.argwhere(np.triu(r[0] < BOND * radii[0]))
+            if not np.any(frames.pbc):
+                bonds[_name(frames, 0)] = tuple((int(i), int(j), float(r[0, i, j])) for i, j in pairs)
+        return Gate(bonds)
+
+    def sound(self, frames: Frames) -> Bool[np.ndarray, "b"]:
+        """Whether each frame is finite, free of clashes, and has no bond torn."""
+        positions = np.asarray(frames.positions)
+        finite = np.isfinite(positions).all(axis=(1, 2))
+        safe = frames.with_positions(np.where(finite[:, None, None], positions, 0.0))
+        r, radii = _distances(safe)
+        sound = finite & ~(r < CLASH * radii).any(axis=(1, 2))
+        for f in np.nonzero(sound)[0]:
+            sound[f] = all(
+                r[f, i, j] < TORN * length for i, j, length in self.bonds.get(_name(frames, f), ())
+            )
+        return sound
+
+
+def perturbed(structures: list[Frames], count: int, gate: Gate, seed: int) -> list[Frames]:
+    """First samples: each given structure, then its atoms displaced by Gaussian noise.
+
+    x_i + a l_i xi,   xi standard normal, a in AMPLITUDES in turn, l_i the shortest bond of atom i
+
+    Args:    structures: one frame each, taken in turn;  count: number of samples
+    Returns: `count` frames, none refused by the gate
+    """
+    rng = np.random.default_rng(seed)
+    samples = list(structures[:count])
+    tries = 0
+    while len(samples) < count:
+        start = structures[len(samples) % len(structures)]
+        amplitude = AMPLITUDES[tries % len(AMPLITUDES)] * 0.99 ** (tries // (10 * count))
+        bond = np.minimum(_distances(start)[0].min(axis=2), 2.0)[..., None]
+        noise = rng.standard_normal(start.positions.shape)
+        moved = start.with_positions(start.positions + amplitude * bond * noise)
+        tries += 1
+        if gate.sound(moved)[0]:
+            samples.append(moved)
+    return samples
+
+
+def _name(frames: Frames, index: int) -> tuple[int, ...]:
+    return tuple(int(z) for z in np.asarray(frames.species[index]) if z)
+
+
+def _distances(frames: Frames) -> tuple[Float[np.ndarray, "b n n"], Float[np.ndarray, "b n n"]]:
+    """Shortest distance between every two atoms over all images (inf: far), and radii sums, Å."""
+    lists = neighbors(frames, REACH)
+    lengths = np.linalg.norm(np.asarray(lists.vectors(frames)), axis=-1)
+    b, n, _ = frames.positions.shape
+    r = np.full((b, n, n), np.inf)
+    f, i, _ = np.nonzero(lists.mask)
+    np.minimum.at(r, (f, i, lists.index[lists.mask]), lengths[lists.mask])
+    radii = covalent_radii[np.asarray(frames.species)]
+    return r, radii[:, :, None] + radii[:, None, :]
+
+
+def split(frames: Frames) -> list[Frames]:
+    """Every frame alone, its padding removed."""
+    parts = []
+    for f in range(len(frames)):
+        atoms = int(np.sum(frames.mask[f]))
+        one = frames[f : f + 1]
+        parts.append(
+            Frames(
+                np.asarray(one.positions)[:, :atoms],
+                np.asarray(one.species)[:, :atoms],
+                np.asarray(one.cell),
+                np.asarray(one.pbc),
+                np.asarray(one.mask)[:, :atoms],
+                np.asarray(one.charge),
+                np.asarray(one.spin),
+            )
+        )
+    return [concatenate([part]) for part in parts]

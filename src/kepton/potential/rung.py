@@ -1,0 +1,220 @@
+"""The rung DFT -> potential: its `Problem`, which tells the loop how to climb."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels
+from kepton.atoms.neighbors import neighbors
+from kepton.dynamics import VelocityVerlet, simulate
+from kepton.dynamics.state import kinetic_energy
+from kepton.elt import Exploration, Failure
+from kepton.errors import InputError
+from kepton.potential.architectures import ARCHITECTURES
+from kepton.potential.ensemble import Ensemble, component_rms, predict
+from kepton.potential.explore import ExploreConfig, audit, explore
+from kepton.potential.file import from_bytes, to_bytes
+from kepton.potential.geometry import Gate, perturbed
+from kepton.potential.train import TrainConfig, fresh, train
+
+DRIFT_STEPS = 2000
+
+
+@dataclass(frozen=True)
+class PotentialProblem:
+    """Learn the potential energy surface that a principle gives to some structures.
+
+    A sample is `Frames` of one configuration, a label is a `Label` of one, models are an
+    `Ensemble`. Error and deviation are root mean squares over the force components of a
+    configuration, in eV/Å.
+
+    Args:
+        structures: one frame each
+        principle: from `kepton.principles`: settings, and Frames -> Label | Failure
+        exploration: conditions
+        training: of every round
+        architecture: name in ARCHITECTURES
+        model: sizes, an instance of the architecture's config
+        members: of the ensemble
+        progress: hears of training: (steps done, steps in all, error in eV/Å)
+    """
+
+    structures: tuple[Frames, ...]
+    principle: Any
+    exploration: ExploreConfig
+    training: TrainConfig
+    architecture: str
+    model: Any
+    members: int = 4
+    progress: Callable[[int, int, float], None] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells this campaign from another; `principle` decides the labels."""
+        start = [
+            {
+                "species": np.asarray(s.species)[0].tolist(),
+                "positions": np.asarray(s.positions)[0].round(8).tolist(),
+                "cell": np.asarray(s.cell)[0].round(8).tolist(),
+                "charge": int(s.charge[0]),
+                "spin": int(s.spin[0]),
+            }
+            for s in self.structures
+        ]
+        return {"principle": self.principle.settings, "system": start}
+
+    @property
+    def gate(self) -> Gate:
+        """Refuses broken geometries."""
+        return Gate.of(list(self.structures))
+
+    def seed(self, count: int, key: int) -> Sequence[Frames]:
+        """The given structures and perturbations of them."""
+        return perturbed(list(self.structures), count, self.gate, key)
+
+    def explore(
+        self, models: Ensemble, data: Sequence[Frames], trust: float, key: int
+    ) -> Exploration:
+        """Langevin walkers from labelled configurations, until deviation exceeds `trust`."""
+        return explore(models, concatenate(data), self.gate, trust, self.exploration, key)
+
+    def audit(self, models: Ensemble, count: int, key: int) -> Sequence[Frames | Failure]:
+        """One configuration each of `count` independent walks at the highest temperature."""
+        return audit(models, list(self.structures), self.gate, count, self.exploration, key)
+
+    def label(self, sample: Frames) -> Label | Failure:
+        """The principle's energy and forces."""
+        return self.principle(sample)
+
+    def train(
+        self, data: Sequence[tuple[Frames, Label]], models: Ensemble | None, key: int
+    ) -> Ensemble:
+        """All members, warm-started where there are models.
+
+        Raises:
+            InputError: no label to train on
+        """
+        if not data:
+            raise InputError(
+                "None of the first samples could be labelled, so there is nothing to train on. "
+                "`kepton status` shows why each failed; check the structure, its charge and spin, "
+                "and the settings of [principle]."
+            )
+        frames = concatenate([sample for sample, _ in data])
+        label = concatenate_labels([label for _, label in data])
+        start = models or fresh(self.architecture, self.model, self.members, frames, label, key)
+        return train(
+            frames, label, self.training, start, key, warm=models is not None, progress=self.progress
+        )
+
+    def error(self, models: Ensemble, data: Sequence[tuple[Frames, Label]]) -> np.ndarray:
+        """(len(data),) root mean square error of the force components, eV/Å."""
+        frames = concatenate([sample for sample, _ in data])
+        label = concatenate_labels([label for _, label in data])
+        off = np.asarray(predict(models, frames)[0].forces) - label.forces
+        return np.asarray(component_rms(jnp.linalg.norm(off, axis=-1), jnp.asarray(frames.mask)))
+
+    def deviation(self, models: Ensemble, samples: Sequence[Frames]) -> np.ndarray:
+        """(len(samples),) root mean square disagreement of the force components, eV/Å."""
+        frames = concatenate(samples)
+        per_atom = predict(models, frames)[1]
+        return np.asarray(component_rms(jnp.asarray(per_atom), jnp.asarray(frames.mask)))
+
+    def features(self, models: Ensemble, samples: Sequence[Frames]) -> np.ndarray:
+        """(len(samples), d) coordinates in descriptor space."""
+        frames = concatenate(samples)
+        lists = neighbors(frames, models.cutoff)
+        return np.asarray(models.members.features(frames, lists), float)
+
+    def validate(self, models: Ensemble) -> dict[str, Any]:
+        """Energy drift of constant-energy dynamics from the first structure, at the top temperature.
+
+        Returns: `nve_drift_meV_per_atom_ps`, `nve_fluctuation_meV_per_atom`
+        """
+        start = self.structures[0]
+        method = VelocityVerlet(self.exploration.timestep_fs)
+        top = self.exploration.temperature_K[1]
+        key = jax.random.split(jax.random.key(0), 1)
+        state = method.init(key, models, start, temperature_K=top)
+        atoms = float(np.sum(start.mask))
+        energies = []
+        for _ in range(DRIFT_STEPS // 20):
+            state, _ = simulate(models, method, state, 20)
+            energies.append(float((state.energy + kinetic_energy(state))[0]) / atoms)
+        time_ps = 20e-3 * method.timestep_fs * np.arange(len(energies))
+        slope, offset = np.polyfit(time_ps, energies, 1)
+        rest = np.std(np.array(energies) - slope * time_ps - offset)
+        return {
+            "nve_drift_meV_per_atom_ps": round(float(slope) * 1e3, 6),
+            "nve_fluctuation_meV_per_atom": round(float(rest) * 1e3, 6),
+        }
+
+    def encode(self, value: Frames | Label) -> bytes:
+        """A sample or a label as npz, no pickle."""
+        return encode(value)
+
+    def decode(self, data: bytes) -> Frames | Label:
+        """What `encode` wrote."""
+        return decode(data)
+
+    def save(self, models: Ensemble) -> bytes:
+        """The bytes of a model file."""
+        return to_bytes(models)
+
+    def restore(self, data: bytes) -> Ensemble:
+        """The models in such bytes."""
+        return from_bytes(data)[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs: it labels, and hears of no progress."""
+        return self.__dict__ | {"progress": None}
+
+
+def encode(value: Frames | Label) -> bytes:
+    """Frames or Label as npz, no pickle."""
+    fields = ("energy", "forces", "virial") if isinstance(value, Label) else _FRAME_FIELDS
+    arrays = {name: np.asarray(getattr(value, name)) for name in fields}
+    if isinstance(value, Label):
+        arrays["engine"] = np.array(value.engine)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def decode(data: bytes) -> Frames | Label:
+    """What `encode` wrote."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        if "engine" in arrays:
+            return Label(
+                arrays["energy"], arrays["forces"], arrays["virial"], str(arrays["engine"])
+            )
+        return concatenate([Frames(**{name: arrays[name] for name in _FRAME_FIELDS})])
+
+
+_FRAME_FIELDS = ("positions", "species", "cell", "pbc", "mask", "charge", "spin")
+
+
+def default_model(architecture: str, structures: Sequence[Frames], **chosen: Any) -> Any:
+    """An architecture's config with sizes that follow from the structures, where not chosen.
+
+    The cutoff of isolated structures is 1.25 times their largest extent, within 4 and 5 Å; that of
+    periodic ones is 6 Å.
+    """
+    _, kind = ARCHITECTURES[architecture]
+    species = sorted({z for frames in structures for z, _ in frames.composition})
+    if any(np.any(frames.pbc) for frames in structures):
+        cutoff = 6.0
+    else:
+        extent = max(_extent(frames) for frames in structures)
+        cutoff = float(np.clip(round(1.25 * extent, 1), 4.0, 5.0))
+    return replace(kind(species=tuple(species), cutoff_A=cutoff), **chosen)
+
+
+def _extent(frames: Frames) -> float:
+    x = np.asarray(frames.positions)[0][np.asarray(frames.mask)[0]]
+    return float(np.linalg.norm(x[:, None] - x[None], axis=-1).max())

@@ -1,0 +1,124 @@
+"""Neighbour lists against a brute-force sum over images."""
+
+import itertools
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from kepton.atoms import Frames
+from kepton.atoms.neighbors import ALL_PAIRS, neighbors
+
+TRICLINIC = [[7.0, 0.0, 0.0], [2.5, 6.0, 0.0], [-1.5, 2.0, 8.0]]
+SHEARED = [[3.0, 0.0, 0.0], [2.9, 3.0, 0.0], [2.8, -2.7, 3.0]]
+
+
+def box(cell, pbc, count=12, outside=0.3, seed=0):
+    """Atoms strewn over a cell and somewhat beyond it."""
+    scaled = np.random.default_rng(seed).uniform(-outside, 1 + outside, (count, 3))
+    cell = np.asarray(cell, float)
+    return Atoms("Ar" * count, scaled @ cell, cell=cell, pbc=pbc)
+
+
+def brute_force(atoms, cutoff, images=7):
+    """For every atom, its sorted neighbours (index, dx, dy, dz) within the cutoff."""
+    ranges = [range(-images, images + 1) if p else (0,) for p in atoms.pbc]
+    shifts = np.array(list(itertools.product(*ranges))) @ atoms.cell.array
+    x = atoms.positions
+    away = x[None, :, None] + shifts - x[:, None, None]
+    distance = np.linalg.norm(away, axis=-1)
+    near = (distance < cutoff) & (distance > 1e-8)
+    return [ordered(np.nonzero(near[i])[0], away[i][near[i]]) for i in range(len(x))]
+
+
+def ordered(index, vectors):
+    rows = np.column_stack([index, vectors])
+    return rows[np.lexsort(np.round(rows.T, 6))]
+
+
+def listed(frames, found, frame):
+    vectors, mask = np.asarray(found.vectors(frames))[frame], np.asarray(found.mask)[frame]
+    atoms = int(frames.mask[frame].sum())
+    return [ordered(found.index[frame, i][mask[i]], vectors[i][mask[i]]) for i in range(atoms)]
+
+
+def check(structures, cutoff, skin=0.0):
+    frames = Frames.from_ase(structures)
+    found = neighbors(frames, cutoff, skin)
+    for frame, atoms in enumerate(structures):
+        expected = brute_force(atoms, min(found.reach, 1e3))
+        for a, b in zip(listed(frames, found, frame), expected, strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a, b, atol=1e-9)
+    return frames, found
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc", "count", "cutoff"),
+    [
+        pytest.param(np.eye(3) * 8.0, True, 30, 3.5, id="cubic"),
+        pytest.param(TRICLINIC, True, 20, 3.0, id="triclinic"),
+        pytest.param(np.eye(3) * 2.5, True, 2, 6.0, id="cell-smaller-than-cutoff"),
+        pytest.param(np.eye(3) * 2.5, True, 1, 5.1, id="one-atom-and-its-images"),
+        pytest.param(SHEARED, True, 2, 4.0, id="strongly-sheared"),
+        pytest.param(TRICLINIC, (True, True, False), 15, 4.0, id="slab"),
+        pytest.param(TRICLINIC, (False, True, True), 15, 4.0, id="slab-along-the-first"),
+        pytest.param(np.diag([3.0, 3.0, 0.0]), (True, True, False), 5, 4.0, id="slab-without-c"),
+        pytest.param(TRICLINIC, (False, False, True), 15, 4.0, id="wire"),
+        pytest.param(np.diag([2.0, 0, 0]), (True, False, False), 4, 4.0, id="wire-without-b-c"),
+        pytest.param(np.eye(3) * 9.0, False, ALL_PAIRS + 5, 3.0, id="isolated-and-large"),
+        pytest.param(np.eye(3) * 9.0, False, ALL_PAIRS, 3.0, id="isolated-all-pairs"),
+    ],
+)
+def test_every_image_within_reach_stands_once(cell, pbc, count, cutoff):
+    check([box(cell, pbc, count)], cutoff, skin=0.4)
+
+
+def test_far_outside_the_cell():
+    atoms = box(TRICLINIC, True)
+    atoms.positions[3] += 5 * atoms.cell[0] - 3 * atoms.cell[2]
+    check([atoms], 3.0)
+
+
+def test_slab_extends_beyond_its_cell():
+    atoms = box(TRICLINIC, (True, True, False))
+    atoms.positions[0, 2] += 40.0
+    _, found = check([atoms], 4.0)
+    assert not (found.shift[..., 2] != 0).any()
+
+
+def test_frames_of_all_kinds_in_one_batch():
+    structures = [
+        box(np.eye(3) * 6.0, True, 9),
+        box(np.eye(3) * 3.0, False, 4),
+        box(TRICLINIC, (True, False, True), 6),
+        Atoms("H"),
+    ]
+    frames, found = check(structures, 3.0)
+    assert found.index.shape[2] % 8 == 0
+    assert not found.mask[~frames.mask].any()
+
+
+def test_all_pairs_are_padded_and_never_stale():
+    frames, found = check(
+        [box(np.eye(3) * 9, False, 7), Atoms("H"), Atoms("OH", [[0] * 3, [99] * 3])], 3.0
+    )
+    assert found.mask.sum(axis=(1, 2)).tolist() == [42, 0, 2]
+    assert not found.stale(frames.with_positions(frames.positions + 1e3), 3.0).any()
+    assert (np.linalg.norm(found.vectors(frames), axis=-1)[~found.mask] > 100).all()
+
+
+def test_one_atom_has_no_neighbours():
+    frames = Frames.from_ase([Atoms("H")])
+    found = neighbors(frames, 3.0)
+    assert not found.mask.any()
+    assert found.vectors(frames).shape[:2] == (1, 1)
+
+
+def test_stale_once_an_atom_moved_half_the_skin():
+    frames = Frames.from_ase([box(np.eye(3) * 6, True), box(np.eye(3) * 6, True)])
+    found = neighbors(frames, 3.0, skin=1.0)
+    for distance, expected in ((0.49, False), (0.51, True)):
+        moved = frames.positions.copy()
+        moved[1, 4] += distance * np.array([0.6, 0.0, 0.8])
+        assert found.stale(frames.with_positions(moved), 3.0).tolist() == [False, expected]
