@@ -1,7 +1,9 @@
 """The audit's arithmetic: exact binomial bounds, how many draws are needed, what is claimed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log
+from typing import Any
 
 import numpy as np
 from scipy.stats import beta, binom
@@ -19,21 +21,6 @@ def coverage_bound(draws: int, failures: int, risk: float) -> float:
     if failures >= draws:
         return 0.0
     return float(beta.ppf(risk, draws - failures, failures + 1))
-
-
-def error_bound(errors: np.ndarray, coverage: float, risk: float) -> float:
-    """Upper confidence bound on the `coverage` quantile of the error, free of distributions.
-
-    The smallest order statistic e_(k) with Pr(Binomial(n, coverage) < k) >= 1 - risk.
-
-    Args:    errors: (n,) of the draws, inf for a failure
-    Returns: in the unit of errors; inf where n is too small
-    Source:  Wilks, Ann. Math. Stat. 12, 91 (1941)
-    """
-    n = len(errors)
-    k = np.arange(1, n + 1)
-    enough = np.nonzero(binom.cdf(k - 1, n, coverage) >= 1.0 - risk)[0]
-    return float(np.sort(errors)[enough[0]]) if len(enough) else float("inf")
 
 
 def draws_needed(coverage: float, risk: float, failures: int = 0) -> int:
@@ -133,3 +120,65 @@ class Verdict:
         """
         missing = self.plan.draws - len(self.errors)
         return coverage_bound(self.plan.draws, self.failures + missing, self.plan.risk)
+
+
+def describe(verdict: Verdict) -> dict[str, Any]:
+    """An audit as plain data: plan, failures, proved coverage, and quantiles of the error."""
+    errors = np.array(verdict.errors)
+    quantiles = {
+        f"{q:.0%}": float(np.quantile(errors, q, method="higher")) for q in (0.5, 0.9, 0.95)
+    }
+    return {
+        "number": verdict.plan.number,
+        "draws_planned": verdict.plan.draws,
+        "draws": len(verdict.errors),
+        "failures_allowed": verdict.plan.allowed,
+        "failures": verdict.failures,
+        "risk": verdict.plan.risk,
+        "passed": verdict.passed,
+        "proved_coverage": verdict.coverage,
+        "error_quantiles": quantiles | {"max": float(errors.max())},
+    }
+
+
+def certificate(
+    verdicts: Sequence[Verdict],
+    target: float,
+    unit: str,
+    confidence: float,
+    coverage: float,
+    ending: str,
+) -> dict[str, Any]:
+    """What the audits of a campaign prove, in words and in numbers.
+
+    Args:    ending: why the campaign ended, in words
+    Returns: JSON: `certified`, `claim`, `missing`, `audits`, ...
+    """
+    claim = (
+        f"With confidence {confidence:.0%}, at least {coverage:.0%} of the configurations that "
+        f"this model's dynamics visits under the conditions below have a force error below "
+        f"{target:g} {unit}."
+    )
+    certified = bool(verdicts) and verdicts[-1].passed
+    missing = None
+    if not certified:
+        reached = "No audit was made. "
+        if verdicts:
+            last = verdicts[-1]
+            reached = (
+                f"The last audit drew {len(last.errors)} configurations, of which "
+                f"{last.failures} were not below the target; with {last.plan.allowed} allowed it "
+                f"failed. At its share of the risk ({last.plan.risk:.3g}) it proves a coverage of "
+                f"{last.coverage:.1%}, where {coverage:.0%} was asked for. "
+            )
+        missing = f"Not certified: {ending} {reached}More labels, or a higher target, are needed."
+    return {
+        "certified": certified,
+        "claim": claim if certified else None,
+        "missing": missing,
+        "target": target,
+        "unit": unit,
+        "confidence": confidence,
+        "coverage": coverage,
+        "audits": [describe(verdict) for verdict in verdicts],
+    }

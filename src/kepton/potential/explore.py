@@ -20,8 +20,8 @@ class ExploreConfig:
     """The conditions under which the model is to hold, and how they are explored.
 
     Args:
-        temperature_K: lowest and highest temperature; explorers are spread over the range, and
-            the audit is made at the highest, where errors are largest
+        temperature_K: lowest and highest temperature; the audit is made at the highest, where
+            errors are largest
         walkers: how many walk at once
         walk_fs: longest walk of an explorer
         audit_fs: length of an audit's walk; its configuration is drawn from the second half
@@ -62,19 +62,33 @@ def deviation(
 
 
 def explore(
-    ensemble: Ensemble, starts: Frames, gate: Gate, trust: float, config: ExploreConfig, seed: int
+    ensemble: Ensemble,
+    starts: list[Frames],
+    known: list[Frames],
+    gate: Gate,
+    trust: float,
+    config: ExploreConfig,
+    seed: int,
 ) -> Exploration:
-    """Walk from the starts until the deviation exceeds `trust`, a geometry breaks, or time is up.
+    """Walk until the deviation exceeds `trust`, a geometry breaks, or time is up.
 
     So walks grow with the trust that the ensemble earns. Every look at a walker gives a candidate;
-    the most doubtful few of each walk are kept.
+    the most doubtful few of each walk are kept. Half of the walkers foretell the audit: they start
+    from the given structures at the highest temperature, and what they visit is reported as
+    `visited` and `typical`. The other half starts from labelled configurations drawn at random,
+    at temperatures spread over the range.
 
-    Args:    starts: labelled frames to start from, drawn at random;  trust: eV/Å
+    Args:    starts: the given structures;  known: labelled frames;  trust: eV/Å
     """
     rng = np.random.default_rng(seed)
     count = config.walkers
-    begin = starts[rng.integers(len(starts), size=count)]
-    temperature = np.linspace(*config.temperature_K, count)
+    scouts = count // 2
+    begin = concatenate(
+        [starts[i] for i in rng.integers(len(starts), size=scouts)]
+        + [known[i] for i in rng.integers(len(known), size=count - scouts)]
+    )
+    low, high = config.temperature_K
+    temperature = np.append(np.full(scouts, high), np.linspace(low, high, count - scouts))
     method = Langevin(config.timestep_fs, config.friction_per_fs, jnp.asarray(temperature))
     state = method.init(jax.random.split(jax.random.key(seed), count), ensemble, begin)
     looks = config.looks(config.walk_fs)
@@ -96,9 +110,9 @@ def explore(
             break
     doubtful = np.argsort(np.where(np.isfinite(doubt), -doubt, 0.0), axis=0)[:SAMPLES_PER_WALK]
     chosen = [(int(i), w) for w in range(count) for i in doubtful[:, w] if np.isfinite(doubt[i, w])]
-    moments = rng.integers(looks, size=(MOMENTS_PER_WALK, count))
-    visited = doubt[moments, np.arange(count)].ravel()
-    places = [(int(m), w) for m, w in zip(moments[0], range(count)) if np.isfinite(doubt[m, w])]
+    moments = rng.integers(looks // 2, looks, size=(MOMENTS_PER_WALK, scouts))
+    visited = doubt[moments, np.arange(scouts)].ravel()
+    places = [(int(m), w) for w, m in enumerate(moments[0]) if np.isfinite(doubt[m, w])]
     rng.shuffle(places)
 
     def frames_at(places):

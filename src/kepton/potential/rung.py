@@ -80,8 +80,9 @@ class PotentialProblem:
     def explore(
         self, models: Ensemble, data: Sequence[Frames], trust: float, key: int
     ) -> Exploration:
-        """Langevin walkers from labelled configurations, until deviation exceeds `trust`."""
-        return explore(models, concatenate(data), self.gate, trust, self.exploration, key)
+        """Langevin walkers, until their deviation exceeds `trust`."""
+        starts = list(self.structures)
+        return explore(models, starts, list(data), self.gate, trust, self.exploration, key)
 
     def audit(self, models: Ensemble, count: int, key: int) -> Sequence[Frames | Failure]:
         """One configuration each of `count` independent walks at the highest temperature."""

@@ -35,8 +35,8 @@ class TrainConfig:
         smoothness: eV^2/Å^2, weight of the architecture's roughness
     """
 
-    steps: int = 3000
-    warm_steps: int = 1500
+    steps: int = 2000
+    warm_steps: int = 1000
     batch: int = 16
     rate: float = 8e-3
     energy_weight: float = 10.0

@@ -1,0 +1,15 @@
+"""The rung DFT -> potential: Deep Potential, its training, exploration, files and calculator."""
+
+from kepton.potential.ensemble import Ensemble, predict
+from kepton.potential.explore import ExploreConfig
+from kepton.potential.rung import PotentialProblem, default_model
+from kepton.potential.train import TrainConfig
+
+__all__ = [
+    "Ensemble",
+    "ExploreConfig",
+    "PotentialProblem",
+    "TrainConfig",
+    "default_model",
+    "predict",
+]
