@@ -1,5 +1,22 @@
 """The ELT loop: exploration, labeling, training. It knows no physics."""
 
+from kepton.elt.campaign import Campaign, Goal, State, Stop
+from kepton.elt.journal import Journal
 from kepton.elt.problem import Exploration, Failure, Problem
+from kepton.elt.run import Observer, Result, process_pool, replay, run
 
-__all__ = ["Exploration", "Failure", "Problem"]
+__all__ = [
+    "Campaign",
+    "Exploration",
+    "Failure",
+    "Goal",
+    "Journal",
+    "Observer",
+    "Problem",
+    "Result",
+    "State",
+    "Stop",
+    "process_pool",
+    "replay",
+    "run",
+]

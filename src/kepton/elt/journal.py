@@ -50,7 +50,8 @@ class Journal:
 
     Args:
         path: the SQLite file (WAL); made where it does not exist
-        settings: JSON that decides every label and every choice of the campaign
+        settings: JSON that decides every label and every choice of the campaign. What stands under
+            `budget` may change from run to run: a campaign goes on with more labels or hours
     Raises:
         InputError: the file belongs to another campaign, or is no journal
     """
@@ -76,12 +77,20 @@ class Journal:
             )
         if stored:
             self.settings = json.loads(stored["settings"])
-            if settings is not None and _canonical(settings) != stored["settings"]:
+            if settings is None:
+                return
+            settings = json.loads(_canonical(settings))
+            if _guarded(settings) != _guarded(self.settings):
                 raise InputError(
                     f"{self.path.parent} holds another campaign: "
-                    f"{_difference(self.settings, json.loads(_canonical(settings)))}. Continue it "
-                    "with the file it was started with, or give another directory with --out."
+                    f"{_difference(_guarded(self.settings), _guarded(settings))}. Continue it with "
+                    "the file it was started with, or give another directory with --out."
                 )
+            if settings != self.settings:
+                self._db.execute(
+                    "UPDATE meta SET value = ? WHERE name = 'settings'", (_canonical(settings),)
+                )
+                self.settings = settings
         elif settings is None:
             raise InputError(f"{self.path} is an empty journal: no campaign was started in it.")
         else:
@@ -171,6 +180,10 @@ class _Transaction:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=True)
+
+
+def _guarded(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "budget"}
 
 
 def _difference(old: Any, new: Any, name: str = "") -> str:

@@ -45,6 +45,11 @@ class Result:
     stop: Stop
 
 
+def goal_of(journal: Journal) -> Goal:
+    """The goal that the settings of a journal hold, with its latest budget."""
+    return Goal(**journal.settings["goal"], **journal.settings["budget"])
+
+
 def replay(journal: Journal, goal: Goal) -> State:
     """The state that the events in a journal lead to."""
     campaign = Campaign(goal)

@@ -125,6 +125,12 @@ class Ensemble:
 
         return jax.vmap(one)(self.members.weights)
 
+    def calculator(self):
+        """An ASE calculator: energy, forces, stress, and the ensemble's force deviation."""
+        from kepton.potential.calculator import KeptonCalculator
+
+        return KeptonCalculator(self)
+
     def with_dtype(self, dtype) -> "Ensemble":
         """The same function with nets in another precision."""
         return Ensemble(self.members.with_dtype(dtype))

@@ -1,0 +1,26 @@
+"""The whole loop as a library: water at GFN2-xTB, learnt and certified."""
+
+from pathlib import Path
+
+import ase
+from kepton.atoms import Frames
+from kepton.elt import Goal, Journal, process_pool, run
+from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
+from kepton.principles import XTB
+
+
+def main(directory: Path) -> None:
+    """Certify water at GFN2-xTB in a directory, and print what came out."""
+    water = Frames.from_ase([ase.Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])])
+    model = default_model("deep_potential", [water])
+    problem = PotentialProblem(
+        (water,), XTB("GFN2-xTB"), ExploreConfig(), TrainConfig(), "deep_potential", model
+    )
+    goal = Goal(target=0.1, labels=200)
+    journal = Journal(directory / "campaign.db", problem.settings)
+    result = run(problem, goal, journal, lambda: process_pool(2), workers=2)
+    print(result.stop.reason, result.state.labels, "labels")
+
+
+if __name__ == "__main__":
+    main(Path("."))

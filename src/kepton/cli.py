@@ -1,0 +1,296 @@
+"""The command line: `kepton run`, `status`, `report`, `train`, `test`, `md`, `convert`, `doctor`."""
+
+import json
+import sqlite3
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kepton.errors import InputError
+
+CERTIFIED, FAILED, WRONG_INPUT, BUDGET_ENDED, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From a molecule, a first principle and a target error to a certified Deep Potential.",
+)
+console = Console(highlight=False, soft_wrap=True, markup=False)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+class Ensemble(StrEnum):
+    """Thermodynamic ensembles of `kepton md`."""
+
+    NVE = "nve"
+    NVT = "nvt"
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one paragraph and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        _complain(str(error))
+        sys.exit(WRONG_INPUT)
+    except KeyboardInterrupt:
+        _complain("Interrupted. What was finished is kept; the same command goes on from there.")
+        sys.exit(INTERRUPTED)
+    except (OSError, sqlite3.OperationalError) as error:
+        _complain(
+            f"A file could not be read or written: {error}. What was finished before is kept; free "
+            "some space or correct the permissions, and give the same command again."
+        )
+        sys.exit(FAILED)
+
+
+def _complain(message: str) -> None:
+    stderr.print(message, style="red" if stderr.is_terminal else None)
+
+
+@app.command()
+def run(
+    campaign: Annotated[Path, typer.Argument(help="The campaign file (TOML).")],
+    out: Annotated[
+        Path | None, typer.Option(help="Directory; default: the file's name without .toml.")
+    ] = None,
+) -> None:
+    """Explore, label, train until the error is certified; the same command again resumes."""
+    from kepton import config
+    from kepton.launch import launch
+    from kepton.terminal import Terminal
+
+    order = config.read(campaign)
+    directory = out or Path(campaign.stem)
+    if directory == campaign:
+        raise InputError(f"{campaign} has no suffix; name the directory with --out.")
+    with Terminal(console, order.goal) as terminal:
+        result = launch(order, directory, terminal, terminal.training)
+    if result.stop.certified:
+        console.print(f"Certified. {_claim(directory)}")
+    else:
+        console.print(_claim(directory))
+    console.print(f"Potential: {directory}/model.kepton   Report: {directory}/report.html")
+    raise typer.Exit(CERTIFIED if result.stop.certified else BUDGET_ENDED)
+
+
+def _claim(directory: Path) -> str:
+    claims = json.loads((directory / "certificate.json").read_text("utf-8"))
+    return claims["claim"] or claims["missing"]
+
+
+@app.command()
+def status(directory: Annotated[Path, typer.Argument(help="Directory of a campaign.")]) -> None:
+    """Rounds, labels, deviations, cost, certificate, and what runs now."""
+    from kepton.launch import is_running
+    from kepton.terminal import next_step, rounds_table
+
+    journal = _journal(directory)
+    from kepton.elt.run import goal_of, replay
+
+    goal = goal_of(journal)
+    state = replay(journal, goal)
+    console.print(rounds_table(journal.events(), goal))
+    costs = {
+        "exploring": state.seconds.get("explored", 0.0) + state.seconds.get("drawn", 0.0),
+        "labelling": state.seconds.get("labelled", 0.0),
+        "training": state.seconds.get("trained", 0.0),
+    }
+    split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in costs.items())
+    console.print(f"Labels: {state.labels} of {goal.labels}.   Cost: {split}.")
+    failures = [m for m in state.measured if m.failure]
+    if failures:
+        console.print(f"Failed labels: {len(failures)}; the last: {failures[-1].failure}")
+    path = directory / "certificate.json"
+    if path.is_file():
+        console.print(_claim(directory))
+    running = "Running now" if is_running(directory) else "Not running; next"
+    console.print(f"{running}: {next_step(goal, state)}")
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(help="Directory of a campaign.")]) -> None:
+    """Write DIR/report.html, one file that needs no network."""
+    from kepton.report import write_report
+
+    _journal(directory).close()
+    console.print(f"{write_report(directory)}")
+
+
+def _journal(directory: Path) -> Any:
+    from kepton.elt.journal import Journal
+
+    path = directory / "campaign.db"
+    if not path.is_file():
+        raise InputError(
+            f"{directory} holds no campaign (there is no {path}); give the directory that "
+            "`kepton run` made."
+        )
+    return Journal(path)
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Argument(help="extxyz files and deepmd/npy folders.")],
+    out: Annotated[Path, typer.Option(help="The model file to write.")],
+    steps: Annotated[int, typer.Option(min=10, help="Optimizer steps.")] = 4000,
+    batch: Annotated[int, typer.Option(min=1, help="Frames a step.")] = 16,
+    cutoff_A: Annotated[  # noqa: N803
+        float | None, typer.Option("--cutoff-A", min=1.0, max=12.0, help="Cutoff in Å.")
+    ] = None,
+    ensemble_size: Annotated[int, typer.Option(min=1, max=16, help="Members.")] = 4,
+    held_out: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the frames kept for a test.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a potential from labelled data alone."""
+    import numpy as np
+
+    from kepton.atoms.files import read_labelled
+    from kepton.potential import TrainConfig, default_model
+    from kepton.potential.assess import assess
+    from kepton.potential.file import save
+    from kepton.potential.geometry import split
+    from kepton.potential.train import fresh
+    from kepton.potential.train import train as fit
+    from kepton.terminal import Terminal, errors_table
+
+    frames, label = read_labelled(data)
+    order = np.random.default_rng(seed).permutation(len(frames))
+    tested = int(held_out * len(frames))
+    test, rest = np.sort(order[:tested]), np.sort(order[tested:])
+    sizes = {} if cutoff_A is None else {"cutoff_A": cutoff_A}
+    model = default_model("deep_potential", split(frames), **sizes)
+    ensemble = fresh("deep_potential", model, ensemble_size, frames[rest], label[rest], seed)
+    with Terminal(console, None) as terminal:
+        ensemble = fit(
+            frames[rest],
+            label[rest],
+            TrainConfig(steps=steps, batch=batch),
+            ensemble,
+            seed,
+            progress=terminal.training,
+        )
+    save(out, ensemble, {"data": [str(path) for path in data]})
+    console.print(f"{out}: {ensemble.size} members trained on {len(rest)} frames.")
+    if tested:
+        console.print(f"Errors on the {tested} frames held out:")
+        console.print(errors_table(assess(ensemble, frames[test], label[test])))
+
+
+@app.command("test")
+def test_(
+    model: Annotated[Path, typer.Argument(help="A model file.")],
+    data: Annotated[list[Path], typer.Argument(help="extxyz files and deepmd/npy folders.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Errors on labelled data: energy per atom, forces, virial; RMSE, MAE, max; per element."""
+    from kepton.atoms.files import read_labelled
+    from kepton.potential.assess import assess
+    from kepton.potential.file import load_ensemble
+    from kepton.terminal import errors_table
+
+    ensemble, _ = load_ensemble(model)
+    errors = assess(ensemble, *read_labelled(data))
+    if as_json:
+        print(json.dumps(errors, indent=2))
+    else:
+        console.print(errors_table(errors))
+
+
+@app.command()
+def md(
+    model: Annotated[Path, typer.Argument(help="A model file.")],
+    structure: Annotated[Path, typer.Argument(help="Where to start: anything that ASE reads.")],
+    temperature_K: Annotated[  # noqa: N803
+        float, typer.Option("--temperature-K", min=0.0, help="Of the thermostat, or of the start.")
+    ],
+    steps: Annotated[int, typer.Option(min=1)],
+    out: Annotated[Path, typer.Option(help="The trajectory to write (extxyz).")],
+    timestep_fs: Annotated[float, typer.Option(min=0.001, max=10.0)] = 0.5,
+    ensemble: Annotated[Ensemble, typer.Option(help="Constant energy or temperature.")] = (
+        Ensemble.NVT
+    ),
+    friction_per_fs: Annotated[float, typer.Option(min=0.0, help="Of the thermostat.")] = 0.01,
+    every: Annotated[int, typer.Option(min=1, help="Steps between two frames written.")] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Molecular dynamics with a potential, watched by its ensemble."""
+    from kepton.atoms.files import read_structures
+    from kepton.potential.file import load_ensemble
+    from kepton.potential.molecular_dynamics import Settings, trajectory
+    from kepton.terminal import Terminal
+
+    potential, info = load_ensemble(model)
+    start = read_structures(structure)[-1]
+    conditions = info.get("certificate", {}).get("conditions", {})
+    top = conditions.get("temperature_K")
+    if top is not None and temperature_K > top:
+        stderr.print(
+            f"Beware: the potential was certified at {top:g} K, and {temperature_K:g} K is above."
+        )
+    settings = Settings(temperature_K, timestep_fs, ensemble == Ensemble.NVE, friction_per_fs)
+    began, doubt, temperatures, done, energies = time.monotonic(), [], [], 0, []
+    with Terminal(console, None) as terminal:
+        for point in trajectory(potential, start, settings, steps, every, seed, out):
+            done = point.step
+            doubt.append(point.deviation)
+            temperatures.append(point.temperature_K)
+            energies.append(point.total_energy)
+            terminal.progress("molecular dynamics", done, steps)
+    seconds = time.monotonic() - began
+    ns_day = done * timestep_fs * 1e-6 / seconds * 86400.0
+    console.print(
+        f"{out}: {done} steps, {len(doubt)} frames, {ns_day:.3g} ns/day; mean temperature "
+        f"{sum(temperatures) / len(temperatures):.0f} K; force deviation of the ensemble, mean "
+        f"{sum(doubt) / len(doubt):.4f} and largest {max(doubt):.4f} eV/Å."
+    )
+    if done < steps:
+        _complain(
+            f"The dynamics broke after {done} of {steps} steps: the forces exploded. The frames up "
+            "to there are kept; give a smaller --timestep-fs, or a potential certified for this "
+            "structure and temperature."
+        )
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="extxyz, a deepmd/npy folder, or what ASE reads.")],
+    target: Annotated[Path, typer.Argument(help="Its suffix tells the format; none: deepmd/npy.")],
+) -> None:
+    """Convert structures and labelled data between extxyz, deepmd/npy and what ASE knows."""
+    from kepton.atoms.files import convert
+
+    convert(source, target)
+    console.print(f"{target}")
+
+
+@app.command()
+def doctor() -> None:
+    """What works on this machine, and how to get what does not."""
+    import jax
+
+    import kepton
+    from kepton.principles.registry import doctor
+
+    table = Table("", "works", "", title=f"Kepton {kepton.__version__}")
+    for name, (works, how) in doctor().items():
+        table.add_row(f"principle {name}", "yes" if works else "no", how)
+    devices = sorted({device.platform for device in jax.devices()})
+    table.add_row("JAX", "yes", f"{jax.__version__} on {', '.join(devices)}")
+    if devices == ["cpu"]:
+        table.add_row("accelerator", "no", "on a machine with one: pip install 'kepton[gpu]'")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,317 @@
+"""A campaign file: TOML into typed objects, and every mistake in it told with its remedy."""
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from kepton.atoms import Frames
+from kepton.atoms.files import read_structures
+from kepton.elt.campaign import Goal
+from kepton.errors import InputError
+from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
+from kepton.potential.architectures import ARCHITECTURES
+from kepton.principles import PRINCIPLES
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+
+
+class System(_Section):
+    """What is simulated: files that ASE reads, and charge and unpaired electrons of them all."""
+
+    structure: str | list[str]
+    charge: int | None = None
+    spin: Annotated[int, Field(ge=0)] | None = None
+
+
+class Target(_Section):
+    """The error to certify, eV/Å, and how surely, for how much of what is visited."""
+
+    force_error: Positive
+    confidence: Share = 0.95
+    coverage: Share = 0.95
+
+
+class Budget(_Section):
+    """When to give up."""
+
+    labels: Count = 500
+    hours: Positive | None = None
+
+
+class Explore(_Section):
+    """Conditions under which the potential is to hold."""
+
+    temperature_K: tuple[Positive, Positive] = (300.0, 600.0)
+    walkers: Annotated[int, Field(ge=4)] = 64
+    walk_fs: Positive = 1000.0
+    audit_fs: Positive = 2000.0
+    timestep_fs: Annotated[float, Field(gt=0, le=5)] = 0.5
+    friction_per_fs: Annotated[float, Field(gt=0, le=1)] = 0.01
+    watch_fs: Positive = 10.0
+
+    @field_validator("temperature_K", mode="before")
+    @classmethod
+    def _one_or_two(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int | float) else value
+
+
+class Run(_Section):
+    """How the machine is used."""
+
+    workers: Count = 2
+    seed: Annotated[int, Field(ge=0)] = 0
+    seed_labels: Annotated[int, Field(ge=2)] = 24
+    batch_labels: Count | None = None
+
+
+class Model(_Section):
+    """The architecture, by name, and its sizes; what is not given follows from the system."""
+
+    architecture: str = "deep_potential"
+    ensemble_size: Annotated[int, Field(ge=2, le=16)] = 4
+    cutoff_A: Annotated[float, Field(gt=1, le=12)] | None = None
+    smooth_A: Annotated[float, Field(ge=0)] | None = None
+    basis: Annotated[int, Field(ge=8, le=128)] | None = None
+    embedding: tuple[Count, ...] | None = None
+    axis: Count | None = None
+    fitting: tuple[Count, ...] | None = None
+
+
+class Train(_Section):
+    """Training of every round: see `kepton.potential.TrainConfig`."""
+
+    steps: Count = 2000
+    warm_steps: Count = 1000
+    batch: Count = 16
+    rate: Annotated[float, Field(gt=0, le=0.1)] = 8e-3
+    energy_weight: Annotated[float, Field(ge=0)] = 10.0
+    virial_weight: Annotated[float, Field(ge=0)] = 1.0
+    smoothness: Annotated[float, Field(ge=0)] = 1e-3
+
+
+class CampaignFile(_Section):
+    """All sections of a campaign file; [system], [principle] and [target] must be there."""
+
+    system: System
+    principle: dict[str, Any]
+    target: Target
+    budget: Budget = Budget()
+    explore: Explore = Explore()
+    run: Run = Run()
+    model: Model = Model()
+    train: Train = Train()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a campaign file asks for, checked: everything that a run needs.
+
+    Args:
+        problem: the rung
+        goal: target, guarantees and budgets
+        workers: labels at a time
+    """
+
+    problem: PotentialProblem
+    goal: Goal
+    workers: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """JSON for the journal: all that must not change between runs, and the budget."""
+        goal = asdict(self.goal)
+        budget = {name: goal.pop(name) for name in ("labels", "hours")}
+        problem = self.problem
+        return problem.settings | {
+            "goal": goal,
+            "budget": budget,
+            "explore": asdict(problem.exploration),
+            "model": {"architecture": problem.architecture, "ensemble_size": problem.members}
+            | asdict(problem.model),
+            "train": asdict(problem.training),
+        }
+
+
+def read(path: Path) -> Order:
+    """The order in a campaign file; paths in it are relative to the file.
+
+    Raises:
+        InputError: whatever is wrong with the file, the structures, or what the principle can do
+    """
+    file = parse(path)
+    structures = _structures(file.system, Path(path).parent)
+    principle = _principle(file.principle)
+    for frames in structures:
+        principle.check(frames)
+    exploration = _exploration(file.explore)
+    sizes = file.model.model_dump(exclude_none=True)
+    architecture, members = sizes.pop("architecture"), sizes.pop("ensemble_size")
+    if architecture not in ARCHITECTURES:
+        raise InputError(
+            f"[model] architecture = {architecture!r} is not known"
+            f"{_nearest(architecture, ARCHITECTURES)}; there is {', '.join(ARCHITECTURES)}."
+        )
+    model = default_model(architecture, structures, **sizes)
+    if model.smooth_A >= model.cutoff_A:
+        raise InputError(
+            f"[model] smooth_A = {model.smooth_A:g} is not below cutoff_A = {model.cutoff_A:g}: "
+            "the cutoff's switch falls from the first to the second; give a smaller smooth_A."
+        )
+    if model.axis > model.embedding[-1]:
+        raise InputError(
+            f"[model] axis = {model.axis} is more than the {model.embedding[-1]} channels of the "
+            "embedding net; give an axis up to the last of embedding."
+        )
+    training = TrainConfig(**file.train.model_dump())
+    goal = Goal(
+        target=file.target.force_error,
+        confidence=file.target.confidence,
+        coverage=file.target.coverage,
+        labels=file.budget.labels,
+        hours=file.budget.hours,
+        seed_labels=file.run.seed_labels,
+        batch_labels=file.run.batch_labels or 0,
+        seed=file.run.seed,
+    )
+    goal.check()
+    problem = PotentialProblem(
+        tuple(structures), principle, exploration, training, architecture, model, members
+    )
+    return Order(problem, goal, file.run.workers)
+
+
+def parse(path: Path) -> CampaignFile:
+    """The sections of a campaign file, each value of the right type and range."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no campaign file {path}; check the path.")
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    try:
+        return CampaignFile(**content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error, content)}") from error
+
+
+def _sentence(error: ValidationError, content: dict[str, Any]) -> str:
+    """The first mistake in words: what is known, what was expected, what came."""
+    first = error.errors()[0]
+    *place, name = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    section = f"[{place[0]}] " if place else ""
+    where = CampaignFile.model_fields.get(place[0]) if place else None
+    known = list(CampaignFile.model_fields)
+    if where is not None and isinstance(where.annotation, type):
+        known = list(getattr(where.annotation, "model_fields", known))
+    match first["type"]:
+        case "extra_forbidden":
+            what = f"key {name!r}" if place else f"section [{name}]"
+            start = f"{section}has an unknown {what}" if place else f"there is an unknown {what}"
+            return f"{start}{_nearest(name, known)}; known are {', '.join(known)}."
+        case "missing" if not place:
+            return f"the section [{name}] is missing; {_MISSING.get(name, 'add it')}."
+        case "missing":
+            return f"{section}{name} is missing; {_MISSING.get(name, 'add it')}."
+    came = first.get("input")
+    return f"{section}{name} = {came!r}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+
+
+_MISSING = {
+    "system": 'add [system] with structure = "FILE", anything that ASE reads',
+    "structure": 'add structure = "FILE", anything that ASE reads',
+    "principle": 'add [principle] with kind = "pyscf", "xtb" or "ase"',
+    "target": "add [target] with force_error = 0.1 (eV/Å), say",
+    "force_error": "add force_error = 0.1 (eV/Å), say",
+}
+
+
+def _structures(system: System, folder: Path) -> list[Frames]:
+    names = [system.structure] if isinstance(system.structure, str) else system.structure
+    if not names:
+        raise InputError("[system] structure is an empty list; name at least one file.")
+    structures = []
+    for name in names:
+        for atoms in read_structures(folder / Path(name).expanduser()):
+            if system.charge is not None:
+                atoms.info["charge"] = system.charge
+            if system.spin is not None:
+                atoms.info["spin"] = system.spin
+            structures.append(Frames.from_ase([atoms]))
+    return structures
+
+
+def _principle(options: dict[str, Any]) -> Any:
+    options = dict(options)
+    kind = options.pop("kind", None)
+    if kind not in PRINCIPLES:
+        raise InputError(
+            f"[principle] kind = {kind!r} is not known{_nearest(str(kind), PRINCIPLES)}; there is "
+            f"{', '.join(PRINCIPLES)}."
+            if kind is not None
+            else f"[principle] kind is missing; give one of {', '.join(PRINCIPLES)}."
+        )
+    engine = PRINCIPLES[kind]
+    types = {f.name: f.type for f in fields(engine)}
+    for name, value in options.items():
+        if name not in types:
+            raise InputError(
+                f"[principle] has an unknown key {name!r} for kind = {kind!r}"
+                f"{_nearest(name, types)}; known are {', '.join(types)}."
+            )
+        if not _fits(value, types[name]):
+            raise InputError(
+                f"[principle] {name} = {value!r} is of the wrong type; expected "
+                f"{getattr(types[name], '__name__', types[name])}."
+            )
+    works, how = engine.availability()
+    if not works:
+        raise InputError(f"kind = {kind!r} does not work on this machine: {how}")
+    return engine(**options)
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected is bool:
+        return isinstance(value, bool)
+    if expected is str or expected == str | None:
+        return isinstance(value, str)
+    return True
+
+
+def _exploration(explore: Explore) -> ExploreConfig:
+    low, high = explore.temperature_K
+    if low > high:
+        raise InputError(
+            f"[explore] temperature_K = [{low:g}, {high:g}]: the first is above the second; give "
+            "the lowest and the highest temperature, in this order."
+        )
+    if explore.watch_fs < explore.timestep_fs or explore.watch_fs > explore.walk_fs:
+        raise InputError(
+            f"[explore] watch_fs = {explore.watch_fs:g} must lie between timestep_fs = "
+            f"{explore.timestep_fs:g} and walk_fs = {explore.walk_fs:g}."
+        )
+    if explore.audit_fs < 2 * explore.watch_fs:
+        raise InputError(
+            f"[explore] audit_fs = {explore.audit_fs:g} is less than two looks of watch_fs = "
+            f"{explore.watch_fs:g}; give a longer audit_fs."
+        )
+    return ExploreConfig(**explore.model_dump())
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,182 @@
+"""What people see in the terminal: progress, one line a round, tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from kepton.elt.campaign import (
+    Action,
+    Audit,
+    Campaign,
+    Explore,
+    Goal,
+    Label,
+    Seed,
+    State,
+    Stop,
+    Train,
+)
+from kepton.elt.journal import Event
+from kepton.elt.run import Observer
+
+
+class Terminal(Observer):
+    """Bars while something runs, and a line when it is done; lines alone where output is a file.
+
+    Args:
+        console: where to print
+        goal: of the campaign, None outside of one
+    """
+
+    def __init__(self, console: Console, goal: Goal | None):
+        self.console, self.goal = console, goal
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bars.add_task("", total=None, note="", visible=False)
+
+    def __enter__(self) -> "Terminal":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def progress(self, what: str, done: int, total: int | None, note: str = "") -> None:
+        """Show how far something is."""
+        self.bars.update(
+            self.task, description=what, completed=done, total=total, note=note, visible=True
+        )
+
+    def begun(self, action: Action, state: State) -> None:
+        """An action begins."""
+        assert self.goal is not None
+        self.bars.reset(self.task)
+        self.progress(next_step(self.goal, state), 0, None)
+
+    def labelled(self, done: int, total: int) -> None:
+        """One more label."""
+        self.progress("labelling", done, total, f"{done}/{total}")
+
+    def training(self, done: int, total: int, error: float) -> None:
+        """Some more steps of training."""
+        self.progress("training", done, total, f"loss {error:.3f} eV/Å")
+
+    def happened(self, event: Event, state: State) -> None:
+        """Print the event's line."""
+        assert self.goal is not None
+        self.bars.update(self.task, visible=False)
+        self.console.print(line(event, state, self.goal))
+
+
+def line(event: Event, state: State, goal: Goal) -> str:
+    """One event in one line."""
+    data = event.data
+    start = f"round {state.round:<2} "
+    took = f"{data['seconds']:.0f} s"
+    match event.kind:
+        case "seeded":
+            return f"{start} {len(data['seed'])} first samples from the given structures"
+        case "trained":
+            return f"{start} trained on {data['data']} labels ({took})"
+        case "explored":
+            chosen = len(data["explored"]) + len(data["typical"])
+            what = f"{chosen} chosen" if chosen else "nothing to label: the audit follows"
+            return (
+                f"{start} explored walks of {data.get('walk_fs', 0) / 1000:.2f} ps: "
+                f"{data['failing']:.1%} expected above the target; {what} ({took})"
+            )
+        case "drawn":
+            plan = data["plan"]
+            return (
+                f"{start} audit {plan['number']}: {plan['draws']} independent walks drawn, "
+                f"{plan['allowed']} failures allowed ({took})"
+            )
+        case "labelled":
+            outcomes = data["outcomes"]
+            failed = sum(o["failure"] is not None for o in outcomes)
+            errors = [o["error"] for o in outcomes if np.isfinite(o["error"])]
+            told = ""
+            if errors:
+                told = (
+                    f": error of models that had not seen them {np.median(errors):.3f} (median), "
+                    f"{max(errors):.3f} (largest) eV/Å"
+                )
+            lost = f", {failed} failed" if failed else ""
+            return (
+                f"{start} labelled {len(outcomes) - failed}{lost}{told}; {state.labels} of "
+                f"{goal.labels} labels ({took})"
+            )
+    return f"{start} {event.kind} ({took})"
+
+
+def next_step(goal: Goal, state: State) -> str:
+    """What a campaign in this state does next, in words."""
+    match Campaign(goal).ask(state):
+        case Seed(count):
+            return f"{count} first samples"
+        case Label(keys):
+            return f"labelling {len(keys)} samples"
+        case Train():
+            return f"training on {len(state.data)} labels"
+        case Explore():
+            return "exploring"
+        case Audit(plan):
+            return f"audit {plan.number}: {plan.draws} walks"
+        case Stop(certified, reason):
+            return "nothing: certified" if certified else f"nothing: {reason}"
+
+
+def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
+    """A row a round: labels, errors of new labels, deviations visited, seconds."""
+    table = Table(title=f"Target {goal.target:g} eV/Å at {goal.confidence:.0%}, {goal.coverage:.0%}")
+    for column in ("round", "labels", "error, median", "95 %", "above target", "walks, ps", "s"):
+        table.add_column(column, justify="right")
+    state, campaign = Campaign(goal).init(), Campaign(goal)
+    for event in events:
+        state = campaign.tell(state, event)
+        if event.kind != "labelled":
+            continue
+        errors = [m.error for m in state.measured if m.round == state.round]
+        errors = [e for e in errors if np.isfinite(e)]
+        explored = [e for e in events if e.kind == "explored" and e.id < event.id]
+        walk = f"{explored[-1].data.get('walk_fs', 0) / 1000:.2f}" if explored else "-"
+        failing = f"{explored[-1].data['failing']:.1%}" if explored else "-"
+        table.add_row(
+            f"{state.round}{' audit' if state.audit or state.verdicts and not state.waiting else ''}",
+            f"{state.labels}",
+            f"{np.median(errors):.3f}" if errors else "-",
+            f"{np.quantile(errors, 0.95):.3f}" if errors else "-",
+            failing,
+            walk,
+            f"{sum(state.seconds.values()):.0f}",
+        )
+    return table
+
+
+def errors_table(errors: dict[str, Any]) -> Table:
+    """The errors that `assess` found."""
+    title = f"{errors['frames']} frames, {errors['atoms']} atoms"
+    table = Table("", "RMSE", "MAE", "max", "unit", title=title)
+
+    def row(name: str, error: dict[str, float], factor: float, unit: str) -> None:
+        values = [f"{factor * error[kind]:.4g}" for kind in ("rmse", "mae", "max")]
+        table.add_row(name, *values, unit)
+
+    row("energy per atom", errors["energy_per_atom"], 1e3, "meV")
+    row("forces", errors["forces"], 1.0, "eV/Å")
+    for element, error in errors["forces_by_element"].items():
+        row(f"forces on {element}", error, 1.0, "eV/Å")
+    if errors["virial_per_atom"] is not None:
+        row("virial per atom", errors["virial_per_atom"], 1e3, "meV")
+    return table
