@@ -1,4 +1,4 @@
-"""The command line: `kepton run`, `status`, `report`, `train`, `test`, `md`, `convert`, `doctor`."""
+"""The command line: run, status, report, train, test, md, convert, doctor."""
 
 import json
 import sqlite3
@@ -142,7 +142,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The model file to write.")],
     steps: Annotated[int, typer.Option(min=10, help="Optimizer steps.")] = 4000,
     batch: Annotated[int, typer.Option(min=1, help="Frames a step.")] = 16,
-    cutoff_A: Annotated[  # noqa: N803
+    cutoff_A: Annotated[
         float | None, typer.Option("--cutoff-A", min=1.0, max=12.0, help="Cutoff in Å.")
     ] = None,
     ensemble_size: Annotated[int, typer.Option(min=1, max=16, help="Members.")] = 4,
@@ -210,7 +210,7 @@ def test_(
 def md(
     model: Annotated[Path, typer.Argument(help="A model file.")],
     structure: Annotated[Path, typer.Argument(help="Where to start: anything that ASE reads.")],
-    temperature_K: Annotated[  # noqa: N803
+    temperature_K: Annotated[
         float, typer.Option("--temperature-K", min=0.0, help="Of the thermostat, or of the start.")
     ],
     steps: Annotated[int, typer.Option(min=1)],

@@ -202,12 +202,13 @@ def parse(path: Path) -> CampaignFile:
     try:
         return CampaignFile(**content)
     except ValidationError as error:
-        raise InputError(f"{path}: {_sentence(error, content)}") from error
+        raise InputError(f"{path}: {_sentence(error)}") from error
 
 
-def _sentence(error: ValidationError, content: dict[str, Any]) -> str:
+def _sentence(error: ValidationError) -> str:
     """The first mistake in words: what is known, what was expected, what came."""
-    first = error.errors()[0]
+    # an unknown key explains a missing one
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     *place, name = [str(part) for part in first["loc"] if not isinstance(part, int)]
     section = f"[{place[0]}] " if place else ""
     where = CampaignFile.model_fields.get(place[0]) if place else None
@@ -253,13 +254,16 @@ def _structures(system: System, folder: Path) -> list[Frames]:
 
 def _principle(options: dict[str, Any]) -> Any:
     options = dict(options)
-    kind = options.pop("kind", None)
-    if kind not in PRINCIPLES:
+    if "kind" not in options:
+        given = "".join(f"; {name!r} is not it" for name in options if _nearest(name, ["kind"]))
+        raise InputError(
+            f"[principle] kind is missing{given}; give one of {', '.join(PRINCIPLES)}."
+        )
+    kind = options.pop("kind")
+    if not isinstance(kind, str) or kind not in PRINCIPLES:
         raise InputError(
             f"[principle] kind = {kind!r} is not known{_nearest(str(kind), PRINCIPLES)}; there is "
             f"{', '.join(PRINCIPLES)}."
-            if kind is not None
-            else f"[principle] kind is missing; give one of {', '.join(PRINCIPLES)}."
         )
     engine = PRINCIPLES[kind]
     types = {f.name: f.type for f in fields(engine)}

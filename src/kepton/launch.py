@@ -28,7 +28,9 @@ CERTIFICATE = "certificate.json"
 LOCK = "campaign.lock"
 
 
-def launch(order: Order, directory: Path, observer: Observer | None = None, progress=None) -> Result:
+def launch(
+    order: Order, directory: Path, observer: Observer | None = None, progress=None
+) -> Result:
     """Run or continue a campaign in a directory, and leave its products there.
 
     Args:

@@ -58,7 +58,7 @@ class Terminal(Observer):
             self.task, description=what, completed=done, total=total, note=note, visible=True
         )
 
-    def begun(self, action: Action, state: State) -> None:
+    def begun(self, action: Action, state: State) -> None:  # noqa: ARG002
         """An action begins."""
         assert self.goal is not None
         self.bars.reset(self.task)
@@ -139,7 +139,9 @@ def next_step(goal: Goal, state: State) -> str:
 
 def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
     """A row a round: labels, errors of new labels, deviations visited, seconds."""
-    table = Table(title=f"Target {goal.target:g} eV/Å at {goal.confidence:.0%}, {goal.coverage:.0%}")
+    table = Table(
+        title=f"Target {goal.target:g} eV/Å at {goal.confidence:.0%}, {goal.coverage:.0%}"
+    )
     for column in ("round", "labels", "error, median", "95 %", "above target", "walks, ps", "s"):
         table.add_column(column, justify="right")
     state, campaign = Campaign(goal).init(), Campaign(goal)
@@ -149,11 +151,12 @@ def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
             continue
         errors = [m.error for m in state.measured if m.round == state.round]
         errors = [e for e in errors if np.isfinite(e)]
+        audited = state.audit or (state.verdicts and not state.waiting)
         explored = [e for e in events if e.kind == "explored" and e.id < event.id]
         walk = f"{explored[-1].data.get('walk_fs', 0) / 1000:.2f}" if explored else "-"
         failing = f"{explored[-1].data['failing']:.1%}" if explored else "-"
         table.add_row(
-            f"{state.round}{' audit' if state.audit or state.verdicts and not state.waiting else ''}",
+            f"{state.round}{' audit' if audited else ''}",
             f"{state.labels}",
             f"{np.median(errors):.3f}" if errors else "-",
             f"{np.quantile(errors, 0.95):.3f}" if errors else "-",

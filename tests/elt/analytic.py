@@ -160,9 +160,7 @@ def climb(
     problem = problem or Analytic()
     journal = Journal(path, problem.settings)
     try:
-        return run(
-            problem, goal, journal, lambda: ThreadPoolExecutor(workers), workers, **options
-        )
+        return run(problem, goal, journal, lambda: ThreadPoolExecutor(workers), workers, **options)
     finally:
         journal.close()
 
@@ -172,7 +170,7 @@ def essence(state: State) -> str:
     return repr({k: v for k, v in vars(state).items() if k != "seconds"})
 
 
-SMALL = Goal(target=0.1, confidence=0.8, coverage=0.8, labels=40, seed_labels=6, batch_labels=5)
+SMALL = Goal(target=0.15, confidence=0.8, coverage=0.8, labels=60, seed_labels=6, batch_labels=5)
 
 
 def main(folder: Path, first: int, stride: int) -> None:

@@ -80,7 +80,7 @@ def neighbors(frames: Frames, cutoff: float, skin: float = 0.0) -> Neighbors:
         box = cell[f] if pbc[f].all() else _complete(cell[f], pbc[f])
         pairs.append(search.compute(positions[f, real[f]], box, pbc[f], quantities="ijS"))
     counts = [np.bincount(i, minlength=n) for i, _, _ in pairs]
-    m = max(1, max(int(count.max()) for count in counts))
+    m = max(1, *(int(count.max()) for count in counts))
     m += -m % 8
     index, mask = np.zeros((b, n, m), int), np.zeros((b, n, m), bool)
     shift = np.zeros((b, n, m, 3))

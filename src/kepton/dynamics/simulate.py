@@ -1,6 +1,7 @@
 """Many steps in one compiled program, with neighbour lists renewed in between."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +103,7 @@ def _renewed(old: Neighbors, frames: Frames, cutoff: float, skin: float) -> Neig
     if needed > width:
         width = needed + needed // 8
         width += -width % 8
-    room = ((0, 0), (0, 0), (0, width - needed))
+    room: Any = ((0, 0), (0, 0), (0, width - needed))
     return replace(
         new,
         index=np.pad(new.index, room),

@@ -223,9 +223,7 @@ class Campaign:
             case "seeded":
                 return replace(state, stage="train", waiting=_waiting(data, "seed"))
             case "trained":
-                return replace(
-                    state, stage="explore", round=state.round + 1, model=data["model"]
-                )
+                return replace(state, stage="explore", round=state.round + 1, model=data["model"])
             case "explored":
                 waiting = _waiting(data, "explored") + _waiting(data, "typical")
                 state = replace(state, failing=data["failing"])

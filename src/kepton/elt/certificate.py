@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil, log
 from typing import Any
 
@@ -23,6 +24,7 @@ def coverage_bound(draws: int, failures: int, risk: float) -> float:
     return float(beta.ppf(risk, draws - failures, failures + 1))
 
 
+@cache
 def draws_needed(coverage: float, risk: float, failures: int = 0) -> int:
     """Draws with which so many failures still prove the coverage at this risk."""
     n = ceil(log(risk) / log(coverage)) if failures == 0 else failures + 1

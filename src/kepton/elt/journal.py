@@ -64,12 +64,15 @@ class Journal:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
             self._open(settings)
+        except sqlite3.OperationalError:
+            raise
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"{self.path} is not a Kepton journal ({error}); give another directory."
             ) from error
 
     def _open(self, settings: dict[str, Any] | None) -> None:
+        self.settings: dict[str, Any]
         stored = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
         if stored and int(stored["format"]) != FORMAT:
             raise InputError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class Exploration:
     info: dict[str, Any]
 
 
+@runtime_checkable
 class Problem(Protocol):
     """A rung: how to explore, label, train and measure error. All of it is deterministic in `key`.
 
@@ -48,8 +49,10 @@ class Problem(Protocol):
     and deviations are in the unit of the target.
     """
 
-    settings: dict[str, Any]
-    """JSON that tells this problem from another; what decides a label stands under `principle`."""
+    @property
+    def settings(self) -> dict[str, Any]:
+        """JSON that tells this problem from another; under `principle` what decides a label."""
+        ...
 
     def seed(self, count: int, key: int) -> Sequence[Any]:
         """First samples, from no data."""

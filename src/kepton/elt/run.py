@@ -5,16 +5,32 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from kepton.elt.campaign import Action, Audit, Campaign, Explore, Goal, Label, Seed, State
-from kepton.elt.campaign import Stop, Train
+from kepton.elt.campaign import (
+    Action,
+    Audit,
+    Campaign,
+    Explore,
+    Goal,
+    Label,
+    Seed,
+    State,
+    Stop,
+    Train,
+)
 from kepton.elt.journal import Event, Journal, Outcome
 from kepton.elt.problem import Failure, Problem
 from kepton.elt.select import diverse
@@ -122,9 +138,11 @@ class _Run:
             case Train():
                 old = self.models if self.state.model else None
                 models = self.problem.train(self._data(), old, self.key(1))
-                return "trained", {"data": len(self.state.data)}, {
-                    "model": self.problem.save(models)
-                }
+                return (
+                    "trained",
+                    {"data": len(self.state.data)},
+                    {"model": self.problem.save(models)},
+                )
             case Explore(count):
                 return self._explore(count)
             case Audit(plan):
@@ -188,7 +206,8 @@ class _Run:
         A worker that dies takes the whole pool with it. The samples that were in flight are then
         tried one at a time, so that the one that kills workers is known and becomes a failure.
         """
-        missing = [key for key in dict.fromkeys(keys) if key not in self.journal.outcomes(keys)]
+        known = self.journal.outcomes(keys)
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
         total, suspects, deaths = len(missing), [], dict.fromkeys(missing, 0)
         pool, flying = self.executor(), {}
         try:

@@ -42,7 +42,8 @@ class KeptonCalculator(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Fill `results` for one structure."""
         super().calculate(atoms, properties, system_changes)
-        frames = Frames.from_ase([self.atoms])
+        structure: Any = self.atoms
+        frames = Frames.from_ase([structure])
         check_elements(self.ensemble, frames)
         structure_changed = set(system_changes) - {"positions"}
         if self._lists is None or structure_changed or self._stale(frames):
@@ -56,11 +57,13 @@ class KeptonCalculator(Calculator):
             "force_deviation": np.array(per_atom[0]),
             "deviation_rms": float(component_rms(per_atom, frames.mask)[0]),
         }
-        if self.atoms.pbc.all():
-            stress = -np.array(label.virial[0]) / self.atoms.get_volume()
+        if structure.pbc.all():
+            stress = -np.array(label.virial[0]) / structure.get_volume()
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
         elif "stress" in properties:
-            raise PropertyNotImplementedError("Stress needs a cell that is periodic in 3 directions.")
+            raise PropertyNotImplementedError(
+                "Stress needs a cell that is periodic in 3 directions."
+            )
 
     def _stale(self, frames: Frames) -> bool:
         return bool(self._lists.stale(frames, self.ensemble.cutoff).any())

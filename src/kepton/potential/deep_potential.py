@@ -89,7 +89,8 @@ class DeepPotential:
                 jnp.concatenate(
                     [
                         jax.random.normal(k, (count, i, o), jnp.float32) / np.sqrt(i),
-                        0.1 * jax.random.normal(jax.random.fold_in(k, 1), (count, 1, o), jnp.float32),
+                        0.1
+                        * jax.random.normal(jax.random.fold_in(k, 1), (count, 1, o), jnp.float32),
                     ],
                     axis=1,
                 )
@@ -149,7 +150,7 @@ class DeepPotential:
         config, statistics = self.config, self.statistics
         start = statistics["basis_start"] + 0.5 * BASIS_WIDTH
         nodes = chebyshev_nodes(start, config.cutoff_A, config.basis)
-        s = switch(nodes, config.smooth_A, config.cutoff_A) / nodes 
+        s = switch(nodes, config.smooth_A, config.cutoff_A) / nodes
         hidden = jnp.broadcast_to(
             s.astype(self.dtype)[None, :, None], (len(config.species), config.basis, 1)
         )
@@ -197,9 +198,8 @@ class DeepPotential:
         for number, count in frames.composition:
             s = config.species.index(number)
             member = species == number
-            atoms = jax.vmap(lambda member: jnp.nonzero(member, size=count, fill_value=-1)[0])(
-                member
-            )
+            places = partial(jnp.nonzero, size=count, fill_value=-1)
+            (atoms,) = jax.vmap(places)(member)
             hidden = jnp.take_along_axis(descriptor, atoms[..., None] % species.shape[1], axis=1)
             mean = statistics["descriptor_mean"][s].astype(self.dtype)
             hidden = (hidden - mean) * (1.0 / statistics["descriptor_scale"]).astype(self.dtype)

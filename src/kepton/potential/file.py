@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
@@ -104,7 +103,9 @@ def load_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no model file {path}; `kepton run` and `kepton train` make one.")
+        raise InputError(
+            f"There is no model file {path}; `kepton run` and `kepton train` make one."
+        )
     try:
         return from_bytes(path.read_bytes())
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What a sound geometry is: first samples by perturbation, and the gate that refuses broken ones."""
+"""Sound geometries: first samples by perturbation, and the gate that refuses broken ones."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,9 @@ class Gate:
             r, radii = _distances(frames)
             pairs = np.argwhere(np.triu(r[0] < BOND * radii[0]))
             if not np.any(frames.pbc):
-                bonds[_name(frames, 0)] = tuple((int(i), int(j), float(r[0, i, j])) for i, j in pairs)
+                bonds[_name(frames, 0)] = tuple(
+                    (int(i), int(j), float(r[0, i, j])) for i, j in pairs
+                )
         return Gate(bonds)
 
     def sound(self, frames: Frames) -> Bool[np.ndarray, "b"]:
@@ -49,12 +51,13 @@ class Gate:
         finite = np.isfinite(positions).all(axis=(1, 2))
         safe = frames.with_positions(np.where(finite[:, None, None], positions, 0.0))
         r, radii = _distances(safe)
-        sound = finite & ~(r < CLASH * radii).any(axis=(1, 2))
-        for f in np.nonzero(sound)[0]:
-            sound[f] = all(
-                r[f, i, j] < TORN * length for i, j, length in self.bonds.get(_name(frames, f), ())
-            )
-        return sound
+        clash = (r < CLASH * radii).any(axis=(1, 2))
+
+        def whole(f: int) -> bool:
+            bonds = self.bonds.get(_name(frames, f), ())
+            return all(r[f, i, j] < TORN * length for i, j, length in bonds)
+
+        return finite & ~clash & np.array([whole(f) for f in range(len(frames))])
 
 
 def perturbed(structures: list[Frames], count: int, gate: Gate, seed: int) -> list[Frames]:

@@ -1,6 +1,5 @@
 """One molecular dynamics run with an ensemble, streamed to a trajectory file."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ def trajectory(
     steps: int,
     every: int,
     seed: int,
-    out: str | os.PathLike,
+    out: str | Path,
 ) -> Iterator[Point]:
     """Run, and append every `every`-th frame to an extxyz file as it is reached.
 
@@ -93,9 +92,7 @@ def trajectory(
         atoms.positions = np.asarray(state.frames.positions[0])
         atoms.set_velocities(np.asarray(state.velocities[0]) / fs)
         energy = float(state.energy[0])
-        atoms.calc = SinglePointCalculator(
-            atoms, energy=energy, forces=np.asarray(state.forces[0])
-        )
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.asarray(state.forces[0]))
         ase.io.write(out, atoms, format="extxyz", append=True)
         yield Point(
             step,

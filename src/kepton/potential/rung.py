@@ -110,7 +110,13 @@ class PotentialProblem:
         label = concatenate_labels([label for _, label in data])
         start = models or fresh(self.architecture, self.model, self.members, frames, label, key)
         return train(
-            frames, label, self.training, start, key, warm=models is not None, progress=self.progress
+            frames,
+            label,
+            self.training,
+            start,
+            key,
+            warm=models is not None,
+            progress=self.progress,
         )
 
     def error(self, models: Ensemble, data: Sequence[tuple[Frames, Label]]) -> np.ndarray:
@@ -133,7 +139,7 @@ class PotentialProblem:
         return np.asarray(models.members.features(frames, lists), float)
 
     def validate(self, models: Ensemble) -> dict[str, Any]:
-        """Energy drift of constant-energy dynamics from the first structure, at the top temperature.
+        """Energy drift at constant energy, from the first structure at the top temperature.
 
         Returns: `nve_drift_meV_per_atom_ps`, `nve_fluctuation_meV_per_atom`
         """
@@ -159,7 +165,7 @@ class PotentialProblem:
         """A sample or a label as npz, no pickle."""
         return encode(value)
 
-    def decode(self, data: bytes) -> Frames | Label:
+    def decode(self, data: bytes) -> Any:
         """What `encode` wrote."""
         return decode(data)
 
@@ -179,7 +185,7 @@ class PotentialProblem:
 def encode(value: Frames | Label) -> bytes:
     """Frames or Label as npz, no pickle."""
     fields = ("energy", "forces", "virial") if isinstance(value, Label) else _FRAME_FIELDS
-    arrays = {name: np.asarray(getattr(value, name)) for name in fields}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(value, name)) for name in fields}
     if isinstance(value, Label):
         arrays["engine"] = np.array(value.engine)
     stream = io.BytesIO()
@@ -187,9 +193,9 @@ def encode(value: Frames | Label) -> bytes:
     return stream.getvalue()
 
 
-def decode(data: bytes) -> Frames | Label:
+def decode(data: bytes | None) -> Any:
     """What `encode` wrote."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(data or b""), allow_pickle=False) as arrays:
         if "engine" in arrays:
             return Label(
                 arrays["energy"], arrays["forces"], arrays["virial"], str(arrays["engine"])

@@ -80,10 +80,14 @@ class SOAP:
 
         def leaf(s):
             turned = {
-                f"{side}_basis": np.linalg.qr(np.asarray(s[side]) @ np.asarray(s[f"{side}_basis"]))[0]
+                f"{side}_basis": np.linalg.qr(np.asarray(s[side]) @ np.asarray(s[f"{side}_basis"]))[
+                    0
+                ]
                 for side in ("left", "right")
             }
             return s | turned
 
-        leaves = jax.tree.map(leaf, state["leaves"], is_leaf=lambda x: isinstance(x, dict) and "momentum" in x)
+        leaves = jax.tree.map(
+            leaf, state["leaves"], is_leaf=lambda x: isinstance(x, dict) and "momentum" in x
+        )
         return state | {"leaves": leaves}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kepton.atoms.frames import Frames, Label
-from kepton.atoms.neighbors import Neighbors, neighbors
+from kepton.atoms.neighbors import neighbors
 from kepton.errors import InputError
 from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.ensemble import Ensemble, derive, forces
@@ -76,9 +76,10 @@ def train(
     gradient = _gradient(members, members.weights, data, rows[0], config, virials)[1]
     state = optimizer.init(gradient)
     for step in range(0, steps, REFRESH):
-        rate = jnp.asarray(_rate(config, np.arange(step, step + REFRESH) / steps), jnp.float32)
+        end = min(step + REFRESH, steps)
+        rate = jnp.asarray(_rate(config, np.arange(step, end) / steps), jnp.float32)
         members, state, losses = _steps(
-            members, state, data, rows[step : step + REFRESH], rate, config, optimizer, virials
+            members, state, data, rows[step:end], rate, config, optimizer, virials
         )
         state = optimizer.refresh(state)
         if not np.isfinite(losses).all():
@@ -87,7 +88,7 @@ def train(
                 f"smaller [train] rate than {config.rate:g}, and check the data for outliers."
             )
         if progress:
-            progress(step + REFRESH, steps, float(np.sqrt(np.mean(losses))))
+            progress(end, steps, float(np.sqrt(np.mean(losses))))
     return Ensemble(members)
 
 

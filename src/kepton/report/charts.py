@@ -91,7 +91,8 @@ class Chart:
         """A polyline, cut at the axes' ends."""
         inside = np.isfinite(x) & np.isfinite(y)
         path = " ".join(
-            f"{a:.1f},{b:.1f}" for a, b in self._pixels(np.asarray(x)[inside], np.asarray(y)[inside])
+            f"{a:.1f},{b:.1f}"
+            for a, b in self._pixels(np.asarray(x)[inside], np.asarray(y)[inside])
         )
         self._add(
             '<polyline points="{}" fill="none" stroke="{}" stroke-width="{}" '
@@ -109,7 +110,7 @@ class Chart:
                 'stroke-width="1.8"/>',
                 a, b - 6, colour if filled else "#fff", colour,
             )  # fmt: skip
-        self._name("diamond", colour, name)
+        self._name("diamond" if filled else "diamond hollow", colour, name)
 
     def band(self, x, low, high, colour: str, opacity: float = 0.75):
         """The area between two curves."""

@@ -44,7 +44,7 @@ def learning_curve(state: State, trained_on: Sequence[int], target: float) -> Ma
     for origin in ("explored", "typical", "audit"):
         chosen = np.array([m.origin == origin for m in new])
         if chosen.any():
-            chart.points(labels[chosen], errors[chosen], ORIGINS[origin], origin, 4, 0.4)
+            chart.points(labels[chosen], errors[chosen], ORIGINS[origin], origin, 4.5, 0.5)
     for kind, colour in ((~audit, "#8f5f00"), (audit, ORIGINS["audit"])):
         places = np.unique(labels[kind])
         for share, name, dash in ((0.5, "median", ""), (0.95, "95%", "2 3")):
@@ -129,8 +129,8 @@ def parity(pair: np.ndarray, quantity: str, unit: str) -> Markup:
         Axis(both.low, both.high, f"{quantity} of the principle, {unit}"),
         Axis(both.low, both.high, f"{quantity} of the model, {unit}"),
         f"Parity of {quantity}",
-        400,
-        360,
+        520,
+        420,
     )
     chart.line([both.low, both.high], [both.low, both.high], "#9ca3af", "agreement", "", 1.2)
     chart.points(every[0], every[1], ORIGINS["audit"], "", 4, 0.5)
@@ -139,7 +139,10 @@ def parity(pair: np.ndarray, quantity: str, unit: str) -> Markup:
 
 def parity_of(pair: Parity) -> list[tuple[Markup, str]]:
     """Charts of energies and of forces, each with its errors in words."""
-    off_energy, off_forces = pair.energy[1] - pair.energy[0], 1e3 * (pair.forces[1] - pair.forces[0])
+    off_energy, off_forces = (
+        pair.energy[1] - pair.energy[0],
+        1e3 * (pair.forces[1] - pair.forces[0]),
+    )
     return [
         (parity(pair.energy, "energy", "meV/atom"), _errors(off_energy, "meV/atom")),
         (parity(pair.forces, "force", "eV/Å"), _errors(off_forces, "meV/Å")),

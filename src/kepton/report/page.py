@@ -116,7 +116,9 @@ def _context(record: Record, directory: Path) -> dict[str, Any]:
         "failures": record.failures,
         "scenes": _scenes(record),
         "settings": json.dumps(
-            {k: v for k, v in record.settings.items() if k != "system"}, indent=2, ensure_ascii=False
+            {k: v for k, v in record.settings.items() if k != "system"},
+            indent=2,
+            ensure_ascii=False,
         ),
         "model_file": shlex.quote(str(directory / "model.kepton")),
         "model_literal": repr(str(directory / "model.kepton")),
@@ -143,26 +145,26 @@ def _banner(record: Record, proof: dict[str, Any]) -> dict[str, str]:
     return {"kind": "running", "title": "Not finished", "words": words}
 
 
-def _numbers(record: Record) -> list[tuple[str, str]]:
-    """The few numbers that matter, each with its name."""
+def _numbers(record: Record) -> list[tuple[str, str, str]]:
+    """The few numbers that matter: name, value, unit."""
     state, goal = record.state, record.goal
-    shown = [("target error", f"{goal.target:g} {UNIT}")]
+    shown = [("target error", f"{goal.target:g}", UNIT)]
     if state.verdicts:
         last = state.verdicts[-1]
         quantile = np.quantile(last.errors, [0.5, 0.95], method="higher")
         shown += [
-            ("error in the audit, median", f"{_number(quantile[0])} {UNIT}"),
-            ("error in the audit, 95%", f"{_number(quantile[1])} {UNIT}"),
-            ("failures in the audit", f"{last.failures} of {len(last.errors)}"),
-            ("coverage proved", f"{last.coverage:.1%}"),
+            ("error in the audit, median", _number(quantile[0]), UNIT),
+            ("error in the audit, 95%", _number(quantile[1]), UNIT),
+            ("failures in the audit", str(last.failures), f"of {len(last.errors)}"),
+            ("coverage proved", f"{last.coverage:.1%}", ""),
         ]
     else:
         errors = [m.error for m in record.unseen if m.round > 0 and m.failure is None]
         if errors:
-            shown.append(("error on new samples, median", f"{_number(np.median(errors))} {UNIT}"))
-        shown.append(("trainings", str(state.round)))
-    shown.append(("labels", f"{state.labels} of {goal.labels}"))
-    return [*shown, ("wall time", figures.duration(sum(state.seconds.values())))]
+            shown.append(("error on new samples, median", _number(np.median(errors)), UNIT))
+        shown.append(("trainings", str(state.round), ""))
+    shown.append(("labels", str(state.labels), f"of {goal.labels}"))
+    return [*shown, ("wall time", figures.duration(sum(state.seconds.values())), "")]
 
 
 def _model(record: Record) -> list[tuple[str, str]]:
@@ -223,7 +225,7 @@ def _system(frames: Frames) -> str:
     words = "periodic" if np.any(frames.pbc) else "molecule"
     atoms = int(np.sum(frames.mask))
     charge, spin = int(frames.charge[0]), int(frames.spin[0])
-    return f"{words}, {atoms} atoms, charge {charge:+d}, {spin} unpaired electrons"
+    return f"{words}, {atoms} atoms, charge {charge}, {spin} unpaired electrons"
 
 
 def _spoken(values: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
@@ -234,7 +236,7 @@ def _spoken(values: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
             rows += _spoken(value, f"{above}{name} ")
             continue
         end = next((end for end in UNITS if name.endswith(end)), "")
-        words = (above + name.removesuffix(end)).replace("_", " ")
+        words = (above + name.removesuffix(end)).replace("_", " ").replace("nve", "NVE")
         rows.append((words, f"{_value(value)} {UNITS.get(end, '')}".strip()))
     return rows
 

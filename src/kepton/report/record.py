@@ -84,9 +84,7 @@ class Record:
             model_round += event.kind == "trained"
             if event.kind == "explored":
                 visited = np.array(event.data["visited"], float)
-                seen.append(
-                    Watch(model_round, visited, event.data["suspect"], event.data["trust"])
-                )
+                seen.append(Watch(model_round, visited, event.data["suspect"], event.data["trust"]))
         return seen
 
     @property

@@ -1,0 +1,214 @@
+"""A certificate is false no more often than it says, whatever the models and the exploration."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import binom, binomtest
+
+from kepton.elt.campaign import (
+    MOST_ALLOWED_FAILURES,
+    Audit,
+    Campaign,
+    Goal,
+    Label,
+    Seed,
+    Stop,
+    Train,
+)
+from kepton.elt.certificate import (
+    Plan,
+    Verdict,
+    certificate,
+    coverage_bound,
+    describe,
+    draws_needed,
+    plan,
+    risk_of,
+)
+from kepton.elt.journal import Event
+
+
+@pytest.mark.parametrize(
+    ("draws", "failures", "risk"),
+    [(59, 0, 0.05), (10, 3, 0.1), (72, 1, 0.025), (200, 7, 1e-3), (1, 0, 0.5), (5, 4, 0.05)],
+)
+def test_the_bound_is_the_fraction_at_which_so_few_failures_have_that_probability(
+    draws, failures, risk
+):
+    bound = coverage_bound(draws, failures, risk)
+    solved = brentq(
+        lambda q: binom.cdf(failures, draws, 1 - q) - risk, 1e-12, 1 - 1e-12, xtol=1e-14
+    )
+    assert bound == pytest.approx(solved, abs=1e-9)
+    # a one-sided bound at alpha is one side of the exact two-sided interval at 2 alpha
+    if 2 * risk < 1:
+        two_sided = binomtest(draws - failures, draws).proportion_ci(1 - 2 * risk, "exact")
+        assert bound == pytest.approx(two_sided.low, abs=1e-9)
+
+
+def test_bounds_in_tables():
+    """Without a failure alpha^(1/n); 0.6058 for one of ten is in every table of Clopper-Pearson."""
+    assert coverage_bound(59, 0, 0.05) == pytest.approx(0.05 ** (1 / 59), rel=1e-12)
+    assert coverage_bound(10, 1, 0.05) == pytest.approx(0.6058, abs=5e-5)
+    assert coverage_bound(7, 7, 0.05) == 0.0
+    assert coverage_bound(7, 9, 0.05) == 0.0
+
+
+def test_draws_that_are_needed():
+    """The last four are Wilks's 95/95 sample sizes, known to every safety engineer."""
+    assert draws_needed(0.95, 0.025) == 72
+    assert [draws_needed(0.95, 0.05, c) for c in range(4)] == [59, 93, 124, 153]
+    for failures in range(4):
+        n = draws_needed(0.9, 0.01, failures)
+        assert coverage_bound(n, failures, 0.01) >= 0.9 > coverage_bound(n - 1, failures, 0.01)
+
+
+def test_all_audits_together_spend_no_more_than_the_risk():
+    risks = [risk_of(k, 0.95) for k in range(1, 60)]
+    assert risks[0] == pytest.approx(0.025)
+    assert all(b == a / 2 for a, b in pairwise(risks))
+    assert sum(risks) <= 0.05
+
+
+def test_a_plan_is_the_smallest_that_good_models_probably_pass():
+    assert plan(1, 0.95, 0.95, 0.0, 72, 3) == Plan(1, 72, 0, risk_of(1, 0.95))
+    assert plan(1, 0.95, 0.95, 0.0, 71, 3) is None
+    ample = plan(1, 0.95, 0.95, 0.01, 500, 3)
+    assert ample.passes(0.01) >= 0.8
+    fewer = draws_needed(0.95, ample.risk, ample.allowed - 1)
+    assert Plan(1, fewer, ample.allowed - 1, ample.risk).passes(0.01) < 0.8
+    # hopeless models get the largest that is allowed, or affordable
+    assert plan(1, 0.95, 0.95, 0.5, 500, 3).allowed == 3
+    assert plan(1, 0.95, 0.95, 0.5, 120, 3).allowed == 1
+    assert plan(1, 0.95, 0.95, 0.5, 500, 0).allowed == 0
+
+
+PLAN = Plan(1, 110, 1, 0.025)
+
+
+def test_errors_that_are_not_below_the_target_are_failures():
+    verdict = Verdict(PLAN, (0.1, 0.2, np.nan, np.inf, -np.inf), target=0.2)
+    assert verdict.failures == 3
+    assert verdict.over
+    assert not verdict.passed
+
+
+def test_an_audit_passes_only_when_all_its_draws_are_made():
+    good = Verdict(PLAN, (0.0,) * 109, 0.2)
+    assert (good.over, good.passed) == (False, False)
+    whole = Verdict(PLAN, (0.0,) * 109 + (0.3,), 0.2)
+    assert (whole.over, whole.passed) == (True, True)
+    assert whole.coverage >= 0.95
+    assert not Verdict(PLAN, (0.0,) * 108 + (0.3, 0.3), 0.2).passed
+
+
+def test_an_audit_cut_short_proves_as_if_all_the_rest_had_failed():
+    short = Verdict(PLAN, (0.0,) * 46 + (0.3, 0.3), 0.2)
+    assert short.over
+    assert short.coverage == coverage_bound(110, 2 + (110 - 48), 0.025)
+    assert short.coverage < 46 / 48
+
+
+def test_the_coverage_of_audits_cut_short_is_proved_too():
+    """Over many audits stopped at their second failure the bound is above the truth in <= alpha."""
+    rng, repeats = np.random.default_rng(0), 4000
+    for true in (0.5, 0.9, 0.97):
+        above = 0
+        for fails in rng.random((repeats, PLAN.draws)) > true:
+            second = np.flatnonzero(fails)[PLAN.allowed : PLAN.allowed + 1]
+            made = int(second[0]) + 1 if len(second) else PLAN.draws
+            errors = tuple(np.where(fails[:made], 1.0, 0.0))
+            above += Verdict(PLAN, errors, 0.2).coverage > true
+        # four standard deviations of a binomial count
+        assert above / repeats <= PLAN.risk + 4 * np.sqrt(PLAN.risk / repeats)
+
+
+def simulated(goal, failing, told, rng):
+    """The real campaign, with models that fail on fraction failing(round): those it certified.
+
+    Exploration says `told` instead, so that as many bad models as possible are audited.
+    Returns: (fraction on which the certified models fail, or None; pass probability of each audit)
+    """
+    campaign, passing, serial = Campaign(goal), [], iter(range(10**9))
+    state = campaign.init()
+    while not isinstance(action := campaign.ask(state), Stop):
+        match action:
+            case Seed(count):
+                kind, data = "seeded", {"seed": [f"{next(serial)}" for _ in range(count)]}
+            case Train():
+                kind, data = "trained", {"model": state.round + 1}
+            case Audit(planned):
+                names = [f"{next(serial)}" for _ in range(planned.draws)]
+                kind, data = "drawn", {"audit": names, "plan": vars(planned)}
+                passing.append(planned.passes(failing(state.round)))
+            case Label(keys):
+                fails = rng.random(len(keys)) < failing(state.round)
+                errors = np.where(fails, 2.0, 0.5) * goal.target
+                kind = "labelled"
+                data = {
+                    "outcomes": [
+                        {"deviation": 1.0, "error": e, "failure": None} for e in errors.tolist()
+                    ]
+                }
+            case _:
+                kind, data = "explored", {"failing": told}
+        state = campaign.tell(state, Event(0, 0.0, kind, data))
+    return (failing(state.round) if action.certified else None), passing
+
+
+# (name, fraction on which the models of a round fail, what exploration says); coverage is 0.9
+WORLDS = [
+    ("just too bad", lambda _: 0.1001, 0.0),
+    ("just too bad, failures allowed", lambda _: 0.1001, 0.04),
+    ("one good model between bad ones", lambda n: 0.02 if n % 3 == 0 else 0.11, 0.0),
+    ("slowly better", lambda n: 0.25 * 0.8**n, 0.02),
+]
+
+
+@pytest.mark.parametrize(("failing", "told"), [w[1:] for w in WORLDS], ids=[w[0] for w in WORLDS])
+def test_false_certificates_are_no_more_frequent_than_the_confidence_allows(failing, told):
+    """Over whole campaigns with repeated audits, alpha spent as 1/2, 1/4, ... of 1 - confidence."""
+    goal = Goal(target=1.0, confidence=0.8, coverage=0.9, labels=400, seed_labels=4)
+    assert MOST_ALLOWED_FAILURES == 3
+    rng, repeats = np.random.default_rng(1), 1500
+    ends = [simulated(goal, failing, told, rng) for _ in range(repeats)]
+    false = sum(end is not None and end > 1 - goal.coverage for end, _ in ends)
+    risk = 1 - goal.confidence
+    assert false / repeats <= risk + 3 * np.sqrt(risk * (1 - risk) / repeats)
+    assert max(len(passing) for _, passing in ends) >= 3  # audits were indeed repeated
+
+
+def test_models_just_too_bad_pass_as_often_as_the_binomial_law_says():
+    """So the simulation has the power to see a wrong plan: 1 - prod (1 - p_k) of campaigns pass."""
+    goal = Goal(target=1.0, confidence=0.8, coverage=0.9, labels=400, seed_labels=4)
+    rng, repeats = np.random.default_rng(2), 1500
+    ends = [simulated(goal, lambda _: 0.1001, 0.0, rng) for _ in range(repeats)]
+    longest = max((passing for _, passing in ends), key=len)
+    expected = 1 - np.prod([1 - p for p in longest])
+    found = np.mean([end is not None for end, _ in ends])
+    assert expected > 0.1
+    # campaigns whose budget ends after fewer audits pass less often, those are few
+    assert found == pytest.approx(expected, abs=4 * np.sqrt(expected / repeats) + 0.02)
+
+
+def test_a_certificate_says_what_is_proved_or_what_is_missing():
+    failed, passed = Verdict(PLAN, (0.3, np.inf), 0.2), Verdict(PLAN, (0.1,) * 110, 0.2)
+    good = certificate([failed, passed], 0.2, "eV/Å", 0.95, 0.95, "The audit passed.")
+    assert good["certified"]
+    assert good["missing"] is None
+    for words in ("confidence 95%", "at least 95%", "below 0.2 eV/Å"):
+        assert words in good["claim"]
+    bad = certificate([failed], 0.2, "eV/Å", 0.95, 0.95, "Of 50 labels 7 are left.")
+    assert not bad["certified"]
+    assert bad["claim"] is None
+    assert "Of 50 labels 7 are left." in bad["missing"]
+    assert "2 were not below the target" in bad["missing"]
+    assert "No audit was made" in certificate([], 0.2, "eV/Å", 0.95, 0.95, "")["missing"]
+
+
+def test_quantiles_are_errors_that_were_drawn():
+    told = describe(Verdict(PLAN, (*np.linspace(0.01, 0.1, 10), np.inf), 0.2))
+    assert told["error_quantiles"] == {"50%": 0.06, "90%": 0.1, "95%": np.inf, "max": np.inf}
+    assert (told["draws"], told["draws_planned"], told["failures"]) == (11, 110, 1)
