@@ -60,7 +60,7 @@ class Record:
         if not path.is_file():
             raise InputError(f"There is no {path}; give the folder that `kepton run` wrote.")
         self.journal = Journal(path)
-        self.settings: dict[str, Any] = self.journal.settings
+        self.settings: dict[str, Any] = self.journal.settings or {}
         if "goal" not in self.settings:
             raise InputError(f"{path} does not say what was asked for; it is from another version.")
         self.goal = Goal(**self.settings["goal"])
