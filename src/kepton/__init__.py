@@ -10,7 +10,7 @@ import jax
 import platformdirs
 
 jax.config.update("jax_enable_x64", True)  # sums of energies and integrators need float64
-if jax.config.read("jax_compilation_cache_dir") is None:
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("kepton"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 

@@ -190,7 +190,7 @@ def train(
 def test_(
     model: Annotated[Path, typer.Argument(help="A model file.")],
     data: Annotated[list[Path], typer.Argument(help="extxyz files and deepmd/npy folders.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: PT028
 ) -> None:
     """Errors on labelled data: energy per atom, forces, virial; RMSE, MAE, max; per element."""
     from kepton.atoms.files import read_labelled

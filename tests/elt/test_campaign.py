@@ -40,16 +40,15 @@ def test_the_loop_needs_fewer_labels_than_random_sampling(climbed):
 
     Were it a coin's toss, 7 of 8 would happen with probability 9 / 256 = 0.035.
     """
-    problem, better, failing_at_random = Analytic(), 0, []
+    problem, ratios = Analytic(), []
     pairs = np.stack([GRID, curve(GRID)], axis=1)
     for seed, result in zip(SEEDS, climbed):
         x = np.random.default_rng(seed).uniform(-1, 1, training_labels(result))
         at_random = problem.train(list(zip(x, curve(x))), None, seed)
-        errors = [np.quantile(problem.error(m, pairs), 0.95) for m in (result.models, at_random)]
-        better += errors[0] < errors[1]
-        failing_at_random.append(failing(at_random, GOAL.target))
-    assert better >= 7
-    assert np.median(failing_at_random) > 1 - GOAL.coverage
+        errors = [np.quantile(problem.error(m, pairs), 0.95) for m in (at_random, result.models)]
+        ratios.append(errors[0] / errors[1])
+    assert sum(ratio > 1 for ratio in ratios) >= 7
+    assert np.exp(np.mean(np.log(ratios))) > 2
 
 
 def test_an_audit_sees_models_that_had_not_seen_its_samples(climbed):

@@ -69,7 +69,7 @@ def test_all_audits_together_spend_no_more_than_the_risk():
     risks = [risk_of(k, 0.95) for k in range(1, 60)]
     assert risks[0] == pytest.approx(0.025)
     assert all(b == a / 2 for a, b in pairwise(risks))
-    assert sum(risks) <= 0.05
+    assert sum(risks) <= 0.05 + 1e-15
 
 
 def test_a_plan_is_the_smallest_that_good_models_probably_pass():
@@ -172,25 +172,20 @@ def test_false_certificates_are_no_more_frequent_than_the_confidence_allows(fail
     """Over whole campaigns with repeated audits, alpha spent as 1/2, 1/4, ... of 1 - confidence."""
     goal = Goal(target=1.0, confidence=0.8, coverage=0.9, labels=400, seed_labels=4)
     assert MOST_ALLOWED_FAILURES == 3
-    rng, repeats = np.random.default_rng(1), 1500
+    rng, repeats = np.random.default_rng(1), 500
     ends = [simulated(goal, failing, told, rng) for _ in range(repeats)]
-    false = sum(end is not None and end > 1 - goal.coverage for end, _ in ends)
+    false = sum(end is not None and end > 1 - goal.coverage for end, _ in ends) / repeats
     risk = 1 - goal.confidence
-    assert false / repeats <= risk + 3 * np.sqrt(risk * (1 - risk) / repeats)
-    assert max(len(passing) for _, passing in ends) >= 3  # audits were indeed repeated
-
-
-def test_models_just_too_bad_pass_as_often_as_the_binomial_law_says():
-    """So the simulation has the power to see a wrong plan: 1 - prod (1 - p_k) of campaigns pass."""
-    goal = Goal(target=1.0, confidence=0.8, coverage=0.9, labels=400, seed_labels=4)
-    rng, repeats = np.random.default_rng(2), 1500
-    ends = [simulated(goal, lambda _: 0.1001, 0.0, rng) for _ in range(repeats)]
+    assert false <= risk + 3 * np.sqrt(risk * (1 - risk) / repeats)
     longest = max((passing for _, passing in ends), key=len)
-    expected = 1 - np.prod([1 - p for p in longest])
-    found = np.mean([end is not None for end, _ in ends])
-    assert expected > 0.1
-    # campaigns whose budget ends after fewer audits pass less often, those are few
-    assert found == pytest.approx(expected, abs=4 * np.sqrt(expected / repeats) + 0.02)
+    assert len(longest) >= 3  # audits were indeed repeated
+    if failing(0) == failing(1):
+        # the simulation has the power to see a wrong plan: it finds what the binomial law says;
+        # campaigns that afford an audit less pass less often, by less than the last one's share
+        expected = 1 - np.prod([1 - p for p in longest])
+        assert expected > 0.1
+        tolerance = 4 * np.sqrt(expected * (1 - expected) / repeats)
+        assert expected - longest[-1] - tolerance < false < expected + tolerance
 
 
 def test_a_certificate_says_what_is_proved_or_what_is_missing():
@@ -209,6 +204,12 @@ def test_a_certificate_says_what_is_proved_or_what_is_missing():
 
 
 def test_quantiles_are_errors_that_were_drawn():
-    told = describe(Verdict(PLAN, (*np.linspace(0.01, 0.1, 10), np.inf), 0.2))
-    assert told["error_quantiles"] == {"50%": 0.06, "90%": 0.1, "95%": np.inf, "max": np.inf}
+    errors = np.linspace(0.01, 0.1, 10).tolist()
+    told = describe(Verdict(PLAN, (*errors, np.inf), 0.2))
+    assert told["error_quantiles"] == {
+        "50%": errors[5],
+        "90%": errors[9],
+        "95%": np.inf,
+        "max": np.inf,
+    }
     assert (told["draws"], told["draws_planned"], told["failures"]) == (11, 110, 1)

@@ -103,10 +103,11 @@ def _renewed(old: Neighbors, frames: Frames, cutoff: float, skin: float) -> Neig
     if needed > width:
         width = needed + needed // 8
         width += -width % 8
-    room: Any = ((0, 0), (0, 0), (0, width - needed))
+    room: Any = [(0, 0), (0, 0), (0, width - needed)]
+    flat: Any = [*room, (0, 0)]
     return replace(
         new,
         index=np.pad(new.index, room),
-        shift=np.pad(new.shift, (*room, (0, 0))),
+        shift=np.pad(new.shift, flat),
         mask=np.pad(new.mask, room),
     )

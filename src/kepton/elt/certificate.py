@@ -7,7 +7,8 @@ from math import ceil, log
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta, binom
+from scipy.special import bdtr
+from scipy.stats import beta
 
 
 def coverage_bound(draws: int, failures: int, risk: float) -> float:
@@ -56,7 +57,7 @@ class Plan:
 
     def passes(self, failing: float) -> float:
         """Probability that models failing on this fraction of configurations pass."""
-        return float(binom.cdf(self.allowed, self.draws, failing))
+        return float(bdtr(self.allowed, self.draws, failing))
 
 
 def plan(

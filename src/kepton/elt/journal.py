@@ -74,6 +74,11 @@ class Journal:
     def _open(self, settings: dict[str, Any] | None) -> None:
         self.settings: dict[str, Any]
         stored = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+        if stored and not {"format", "settings"} <= stored.keys():
+            raise InputError(
+                f"{self.path} is the database of another program, not a Kepton journal; give "
+                "another directory."
+            )
         if stored and int(stored["format"]) != FORMAT:
             raise InputError(
                 f"{self.path} has journal format {stored['format']}; this version reads {FORMAT}."
@@ -82,18 +87,19 @@ class Journal:
             self.settings = json.loads(stored["settings"])
             if settings is None:
                 return
-            settings = json.loads(_canonical(settings))
-            if _guarded(settings) != _guarded(self.settings):
+            given: dict[str, Any] = json.loads(_canonical(settings))
+            old, new = _guarded(self.settings), _guarded(given)
+            if old != new:
                 raise InputError(
                     f"{self.path.parent} holds another campaign: "
-                    f"{_difference(_guarded(self.settings), _guarded(settings))}. Continue it with "
+                    f"{_difference(old, new)}. Continue it with "
                     "the file it was started with, or give another directory with --out."
                 )
-            if settings != self.settings:
+            if given != self.settings:
                 self._db.execute(
-                    "UPDATE meta SET value = ? WHERE name = 'settings'", (_canonical(settings),)
+                    "UPDATE meta SET value = ? WHERE name = 'settings'", (_canonical(given),)
                 )
-                self.settings = settings
+                self.settings = given
         elif settings is None:
             raise InputError(f"{self.path} is an empty journal: no campaign was started in it.")
         else:

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from kepton.atoms.frames import Frames, Label
+from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors, neighbors
 
 
@@ -64,8 +64,9 @@ def atom_deviation(forces: Float[Array, "k b n 3"]) -> Float[Array, "b n"]:
     return jnp.sqrt((spread**2).sum(axis=-1).mean(axis=0))
 
 
-def component_rms(per_atom: Float[Array, "b n"], mask: Float[Array, "b n"]) -> Float[Array, "b"]:
+def component_rms(per_atom: Float[Real, "b n"], mask: Bool[Real, "b n"]) -> Float[Array, "b"]:
     """Root mean square over force components: sqrt(sum_i v_i^2 / 3n), v_i a vector's length."""
+    mask = jnp.asarray(mask)
     return jnp.sqrt((per_atom**2 * mask).sum(axis=1) / (3.0 * mask.sum(axis=1)))
 
 

@@ -1,6 +1,7 @@
 """Sound geometries: first samples by perturbation, and the gate that refuses broken ones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase.data import covalent_radii
@@ -48,7 +49,7 @@ class Gate:
     def sound(self, frames: Frames) -> Bool[np.ndarray, "b"]:
         """Whether each frame is finite, free of clashes, and has no bond torn."""
         positions = np.asarray(frames.positions)
-        finite = np.isfinite(positions).all(axis=(1, 2))
+        finite: Any = np.isfinite(positions).all(axis=(1, 2))
         safe = frames.with_positions(np.where(finite[:, None, None], positions, 0.0))
         r, radii = _distances(safe)
         clash = (r < CLASH * radii).any(axis=(1, 2))

@@ -42,7 +42,7 @@ class Axis:
         v, low, high = np.asarray(values, float), self.low, self.high
         if self.log:
             v, low, high = np.log(v), np.log(low), np.log(high)
-        return (v - low) / (high - low)
+        return np.asarray((v - low) / (high - low))
 
     def ticks(self) -> list[float]:
         """Round values, about five."""

@@ -68,7 +68,7 @@ def deviations(watches: Sequence[Watch], target: float) -> Markup | None:
     seen = np.concatenate([w.visited for w in chosen])
     near = [x for w in chosen for x in (w.suspect, w.trust) if 1e-2 < x / target < 1e2]
     x = Axis.over([*seen, *near], "deviation of the ensemble, eV/Å", log=True, pad=0.12)
-    chart = Chart(x, Axis(-0.15, len(chosen), ""), "Deviation by round")
+    chart = Chart(x, Axis(-0.15, float(len(chosen)), ""), "Deviation by round", height=420)
     edges = np.geomspace(x.low, x.high, 61)
     chart.marks.append(Markup('<g class="ridges">'))
     for row, watch in enumerate(chosen):
@@ -82,11 +82,9 @@ def deviations(watches: Sequence[Watch], target: float) -> Markup | None:
             (watch.trust, TARGET, "trust"),
         ):
             chart.line([level] * 2, [base, base + 0.8], colour, "" if row else name, "", 2.2)
-        chart.text(x.low * (x.high / x.low) ** 0.015, base + 0.5, f"round {watch.round}")
         left = float(np.mean(~np.isfinite(watch.visited)))
-        if left:
-            words = f"{left:.0%} left the trusted region"
-            chart.text(x.high / (x.high / x.low) ** 0.015, base + 0.78, words, "end")
+        words = f"round {watch.round}" + (f", {left:.0%} left" if left else "")
+        chart.text(x.low * (x.high / x.low) ** 0.015, base + 0.8, words)
     chart.marks.append(Markup("</g>"))
     return chart.svg(values=False)
 
@@ -111,7 +109,7 @@ def calibration(state: State, target: float) -> Markup | None:
     for origin, colour in ORIGINS.items():
         if (origins == origin).any():
             mine = origins == origin
-            chart.points(deviation[mine], error[mine], colour, origin, 5, 0.65)
+            chart.points(deviation[mine], error[mine], colour, origin, 5.0, 0.65)
     levels = np.geomspace(chart.y.low / 3, chart.y.high * 3, 40)
     for share, name, dash in ((0.5, "fit, median", ""), (0.05, "fit, 95%", "2 3")):
         # the deviation at which an error is exceeded with probability `share`, level by level
@@ -133,7 +131,7 @@ def parity(pair: np.ndarray, quantity: str, unit: str) -> Markup:
         420,
     )
     chart.line([both.low, both.high], [both.low, both.high], "#9ca3af", "agreement", "", 1.2)
-    chart.points(every[0], every[1], ORIGINS["audit"], "", 4, 0.5)
+    chart.points(every[0], every[1], ORIGINS["audit"], "", 4.0, 0.5)
     return chart.svg()
 
 

@@ -110,7 +110,7 @@ def _context(record: Record, directory: Path) -> dict[str, Any]:
         "parity": parity,
         "parity_charts": figures.parity_of(parity) if parity else [],
         "cost": figures.cost(state),
-        "seconds": figures.duration(sum(state.seconds.values())),
+        "seconds": figures.duration(sum(state.seconds.values(), 0.0)),
         "engine_seconds": figures.duration(record.label_seconds),
         "origins": figures.origins(state),
         "failures": record.failures,
@@ -164,7 +164,7 @@ def _numbers(record: Record) -> list[tuple[str, str, str]]:
             shown.append(("error on new samples, median", _number(np.median(errors)), UNIT))
         shown.append(("trainings", str(state.round), ""))
     shown.append(("labels", str(state.labels), f"of {goal.labels}"))
-    return [*shown, ("wall time", figures.duration(sum(state.seconds.values())), "")]
+    return [*shown, ("wall time", figures.duration(sum(state.seconds.values(), 0.0)), "")]
 
 
 def _model(record: Record) -> list[tuple[str, str]]:
@@ -243,7 +243,8 @@ def _spoken(values: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
 
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return (" to " if len(value) == 2 else ", ").join(_value(v) for v in value)
+        span = len(value) == 2 and not any(isinstance(v, str) for v in value)
+        return (" to " if span else ", ").join(_value(v) for v in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -90,7 +90,7 @@ class Record:
     @property
     def label_seconds(self) -> float:
         """Time that the principle took, summed over labels."""
-        return sum(event.data["label_seconds"] for event in self._of("labelled"))
+        return sum((event.data["label_seconds"] for event in self._of("labelled")), 0.0)
 
     @property
     def failures(self) -> list[tuple[str, str, int]]:
