@@ -1,6 +1,10 @@
+"""What several rooms' tests share."""
+
 from pathlib import Path
 
+import ase.io
 import pytest
+from command_line import CAMPAIGN, WATER, kepton
 
 
 @pytest.fixture(scope="session")
@@ -9,4 +13,15 @@ def shared_data() -> Path:
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"the development data are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with a structure, a campaign file, and the finished campaign `water`."""
+    pytest.importorskip("tblite", reason="xtb campaigns need the extra xtb")
+    folder = tmp_path_factory.mktemp("campaign")
+    ase.io.write(folder / "water.xyz", WATER)
+    (folder / "water.toml").write_text(CAMPAIGN)
+    kepton("run", "water.toml", cwd=folder, check=0)
     return folder

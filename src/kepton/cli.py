@@ -1,6 +1,7 @@
 """The command line: run, status, report, train, test, md, convert, doctor."""
 
 import json
+import os
 import sqlite3
 import sys
 import time
@@ -42,7 +43,8 @@ def main() -> None:
         sys.exit(WRONG_INPUT)
     except KeyboardInterrupt:
         _complain("Interrupted. What was finished is kept; the same command goes on from there.")
-        sys.exit(INTERRUPTED)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # without waiting for labels in flight; workers end by themselves
     except (OSError, sqlite3.OperationalError) as error:
         _complain(
             f"A file could not be read or written: {error}. What was finished before is kept; free "

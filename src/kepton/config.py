@@ -1,6 +1,7 @@
 """A campaign file: TOML into typed objects, and every mistake in it told with its remedy."""
 
 import difflib
+import os
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -68,7 +69,7 @@ class Explore(_Section):
 class Run(_Section):
     """How the machine is used."""
 
-    workers: Count = 2
+    workers: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     seed_labels: Annotated[int, Field(ge=2)] = 24
     batch_labels: Count | None = None
@@ -187,7 +188,7 @@ def read(path: Path) -> Order:
     problem = PotentialProblem(
         tuple(structures), principle, exploration, training, architecture, model, members
     )
-    return Order(problem, goal, file.run.workers)
+    return Order(problem, goal, file.run.workers or _cores())
 
 
 def parse(path: Path) -> CampaignFile:
@@ -319,3 +320,9 @@ def _exploration(explore: Explore) -> ExploreConfig:
 def _nearest(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -213,8 +213,7 @@ def test_other_wrong_inputs(workplace):
         ["test", "water/model.kepton", "nowhere.extxyz"],
         ["train", "water.xyz", "--out", "x.kepton"],
         ["convert", "empty.xyz", "npy"],
-        ["md", "water/model.kepton", "empty.xyz", "--temperature-K", 300, "--steps", 5]
-        + ["--out", "t.extxyz"],
+        ["md", "water/model.kepton", "empty.xyz", "--temperature-K", 300, "--steps", 5, "--out", "t"],
         ["run", "nowhere.toml"],
     ):
         done = kepton(*arguments, cwd=workplace, check=2)

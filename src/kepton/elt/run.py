@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -103,8 +104,15 @@ class _Run:
         self.campaign = Campaign(goal)
         self.state = replay(journal, goal)
         self._models: tuple[int | None, Any] = (None, None)
+        self._pool: Executor | None = None
 
     def to_the_end(self) -> Result:
+        try:
+            return self.steps()
+        finally:
+            self.drop_pool()
+
+    def steps(self) -> Result:
         while not isinstance(action := self.campaign.ask(self.state), Stop):
             self.observer.begun(action, self.state)
             start = time.monotonic()
@@ -114,6 +122,17 @@ class _Run:
             self.state = self.campaign.tell(self.state, event)
             self.observer.happened(event, self.state)
         return Result(self.state, self.models, action)
+
+    @property
+    def pool(self) -> Executor:
+        pool = self._pool or self.executor()
+        self._pool = pool
+        return pool
+
+    def drop_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = None
 
     @property
     def models(self) -> Any:
@@ -209,39 +228,33 @@ class _Run:
         known = self.journal.outcomes(keys)
         missing = [key for key in dict.fromkeys(keys) if key not in known]
         total, suspects, deaths = len(missing), [], dict.fromkeys(missing, 0)
-        pool, flying = self.executor(), {}
-        try:
-            while missing or suspects or flying:
-                width = 1 if suspects else self.workers
-                queue = suspects or missing
-                while queue and len(flying) < width:
-                    key = queue.pop(0)
-                    flying[_submit(pool, self.problem.label, self._sample(key))] = key
-                finished, _ = wait(flying, return_when=FIRST_COMPLETED)
-                broken = False
-                for future in finished:
-                    if isinstance(future.exception(), BrokenExecutor):
-                        broken = True
-                        continue
-                    key = flying.pop(future)
-                    self.journal.record(key, self._outcome(future))
-                    self.observer.labelled(
-                        total - len(missing) - len(suspects) - len(flying), total
-                    )
-                if broken:
-                    alone = len(flying) == 1
-                    for key in flying.values():
-                        deaths[key] += alone
-                        if deaths[key] >= DEATHS_ALLOWED:
-                            reason = "The worker that computed this label died, twice."
-                            self.journal.record(key, Outcome(None, reason, 0.0))
-                        else:
-                            suspects.append(key)
-                    flying = {}
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    pool = self.executor()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        flying: dict[Future, str] = {}
+        while missing or suspects or flying:
+            width = 1 if suspects else self.workers
+            queue = suspects or missing
+            while queue and len(flying) < width:
+                key = queue.pop(0)
+                flying[_submit(self.pool, self.problem.label, self._sample(key))] = key
+            finished, _ = wait(flying, return_when=FIRST_COMPLETED)
+            broken = False
+            for future in finished:
+                if isinstance(future.exception(), BrokenExecutor):
+                    broken = True
+                    continue
+                key = flying.pop(future)
+                self.journal.record(key, self._outcome(future))
+                self.observer.labelled(total - len(missing) - len(suspects) - len(flying), total)
+            if broken:
+                alone = len(flying) == 1
+                for key in flying.values():
+                    deaths[key] += alone
+                    if deaths[key] >= DEATHS_ALLOWED:
+                        reason = "The worker that computed this label died, twice."
+                        self.journal.record(key, Outcome(None, reason, 0.0))
+                    else:
+                        suspects.append(key)
+                flying = {}
+                self.drop_pool()
 
     def _outcome(self, future: Future) -> Outcome:
         answer, seconds = future.result()
@@ -293,6 +306,7 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
     parent = os.getppid()
 
     def watch():

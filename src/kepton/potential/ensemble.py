@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float
 
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors, neighbors
+from kepton.errors import InputError
 
 
 def derive(energies: Callable, frames: Frames, neighbors: Neighbors) -> Label:
@@ -149,6 +151,14 @@ def predict(ensemble: Ensemble, frames: Frames, batch: int = 64) -> tuple[Label,
     Returns: Label of the mean, and (b, n) eV/Å the disagreement on each atom
     Raises:  InputError: an element that the model was not trained on
     """
+    unknown = [
+        s for s, (z, _) in zip(frames.symbols, frames.composition) if z not in ensemble.species
+    ]
+    if unknown:
+        raise InputError(
+            f"The model does not know the element {', '.join(unknown)}; it was trained on "
+            f"{', '.join(chemical_symbols[z] for z in ensemble.species)}."
+        )
     parts = []
     for start in range(0, len(frames), batch):
         # the last batch repeats its last frame, so that one program serves all

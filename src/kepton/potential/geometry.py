@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from kepton.atoms.frames import Frames, concatenate
 from kepton.atoms.neighbors import neighbors
+from kepton.errors import InputError
 
 REACH = 4.0
 """Å within which distances are looked at"""
@@ -27,11 +28,12 @@ class Gate:
     """Refuses configurations that no walk of a good model visits.
 
     Args:
-        bonds: for each isolated structure given, by its atomic numbers, the pairs that are bonded
-            in it and their lengths: ((i, j, Å), ...); periodic structures list none
+        bonds: by atomic numbers, for each structure given that has these (isomers share them),
+            the pairs that are bonded in it and their lengths: (((i, j, Å), ...), ...); a frame
+            must have no bond torn of one of them. Periodic structures list no pair
     """
 
-    bonds: dict[tuple[int, ...], tuple[tuple[int, int, float], ...]]
+    bonds: dict[tuple[int, ...], tuple[tuple[tuple[int, int, float], ...], ...]]
 
     @staticmethod
     def of(structures: list[Frames]) -> "Gate":
@@ -39,11 +41,10 @@ class Gate:
         bonds = {}
         for frames in structures:
             r, radii = _distances(frames)
-            pairs = np.argwhere(np.triu(r[0] < BOND * radii[0]))
-            if not np.any(frames.pbc):
-                bonds[_name(frames, 0)] = tuple(
-                    (int(i), int(j), float(r[0, i, j])) for i, j in pairs
-                )
+            pairs = np.argwhere(np.triu(r[0] < BOND * radii[0]) & ~np.any(frames.pbc))
+            lengths = tuple((int(i), int(j), float(r[0, i, j])) for i, j in pairs)
+            name = _name(frames, 0)
+            bonds[name] = (*bonds.get(name, ()), lengths)
         return Gate(bonds)
 
     def sound(self, frames: Frames) -> Bool[np.ndarray, "b"]:
@@ -55,8 +56,10 @@ class Gate:
         clash = (r < CLASH * radii).any(axis=(1, 2))
 
         def whole(f: int) -> bool:
-            bonds = self.bonds.get(_name(frames, f), ())
-            return all(r[f, i, j] < TORN * length for i, j, length in bonds)
+            isomers = self.bonds.get(_name(frames, f), ((),))
+            return any(
+                all(r[f, i, j] < TORN * length for i, j, length in bonds) for bonds in isomers
+            )
 
         return finite & ~clash & np.array([whole(f) for f in range(len(frames))])
 
@@ -68,7 +71,14 @@ def perturbed(structures: list[Frames], count: int, gate: Gate, seed: int) -> li
 
     Args:    structures: one frame each, taken in turn;  count: number of samples
     Returns: `count` frames, none refused by the gate
+    Raises:  InputError: a given structure is refused itself
     """
+    for place, start in enumerate(structures):
+        if not gate.sound(start)[0]:
+            raise InputError(
+                f"Structure {place + 1} has atoms nearer than {CLASH:.0%} of the sum of their "
+                "covalent radii, or positions that are not finite numbers; give positions in Å."
+            )
     rng = np.random.default_rng(seed)
     samples = list(structures[:count])
     tries = 0

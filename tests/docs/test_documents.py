@@ -1,0 +1,79 @@
+"""The README, the examples and the links in the documents hold."""
+
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kepton import config
+from kepton.config import CampaignFile
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_the_campaign_file_of_the_readme_is_valid():
+    (text,) = blocks("toml")
+    CampaignFile(**tomllib.loads(text))
+
+
+def test_every_key_and_section_is_in_the_readme():
+    for name, field in CampaignFile.model_fields.items():
+        assert f"[{name}]" in README
+        for key in getattr(field.annotation, "model_fields", {}):
+            assert f"`{key}" in README or f"{key} =" in README, f"[{name}] {key}"
+
+
+def test_every_command_is_in_the_readme():
+    told = subprocess.run(
+        [sys.executable, "-m", "kepton.cli", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    commands = re.findall(r"^│ (\w+) +[A-Z]", told, re.M)
+    assert len(commands) == 8
+    for command in commands:
+        assert f"kepton {command}" in README
+
+
+def test_the_python_of_the_readme_runs(workplace, monkeypatch):
+    (code,) = blocks("python")
+    code = code.replace("runs/formaldehyde/model.kepton", str(workplace / "water/model.kepton"))
+    code = code.replace('"H2CO"', '"H2O"')
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
+def test_example_campaigns_are_accepted(example):
+    if 'kind = "xtb"' in example.read_text():
+        pytest.importorskip("tblite", reason="needs the extra xtb")
+    config.read(example)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
+def test_example_campaigns_are_certified(example, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "kepton.cli", "run", str(example), "--out", str(tmp_path / "run")],
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+def test_the_library_example_certifies(tmp_path, capsys):
+    pytest.importorskip("tblite", reason="needs the extra xtb")
+    runpy.run_path(str(ROOT / "examples" / "library.py"))["main"](tmp_path)
+    assert "The audit passed." in capsys.readouterr().out
