@@ -4,6 +4,7 @@ from pathlib import Path
 
 import ase.io
 import pytest
+
 from command_line import CAMPAIGN, WATER, kepton
 
 

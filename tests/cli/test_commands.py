@@ -13,9 +13,9 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from command_line import CAMPAIGN, kepton
 
 import kepton as package
+from command_line import CAMPAIGN, kepton
 from kepton.elt.journal import Journal
 from kepton.elt.run import goal_of, replay
 
@@ -206,6 +206,7 @@ def test_a_directory_of_another_campaign_is_refused(workplace):
 def test_other_wrong_inputs(workplace):
     (workplace / "broken.kepton").write_bytes(b"not a model")
     (workplace / "empty.xyz").write_text("")
+    md = ["md", "water/model.kepton", "empty.xyz"]
     for arguments in (
         ["status", "nowhere"],
         ["report", "nowhere"],
@@ -213,7 +214,7 @@ def test_other_wrong_inputs(workplace):
         ["test", "water/model.kepton", "nowhere.extxyz"],
         ["train", "water.xyz", "--out", "x.kepton"],
         ["convert", "empty.xyz", "npy"],
-        ["md", "water/model.kepton", "empty.xyz", "--temperature-K", 300, "--steps", 5, "--out", "t"],
+        [*md, "--temperature-K", 300, "--steps", 5, "--out", "t.extxyz"],
         ["run", "nowhere.toml"],
     ):
         done = kepton(*arguments, cwd=workplace, check=2)

@@ -16,6 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
 
+CAMPAIGNS = pytest.mark.parametrize(
+    "example", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name
+)
+
+
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.S)
 
@@ -42,7 +47,7 @@ def test_every_command_is_in_the_readme():
         assert f"kepton {command}" in README
 
 
-def test_the_python_of_the_readme_runs(workplace, monkeypatch):
+def test_the_python_of_the_readme_runs(workplace):
     (code,) = blocks("python")
     code = code.replace("runs/formaldehyde/model.kepton", str(workplace / "water/model.kepton"))
     code = code.replace('"H2CO"', '"H2O"')
@@ -56,7 +61,7 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
+@CAMPAIGNS
 def test_example_campaigns_are_accepted(example):
     if 'kind = "xtb"' in example.read_text():
         pytest.importorskip("tblite", reason="needs the extra xtb")
@@ -64,7 +69,7 @@ def test_example_campaigns_are_accepted(example):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
+@CAMPAIGNS
 def test_example_campaigns_are_certified(example, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "kepton.cli", "run", str(example), "--out", str(tmp_path / "run")],

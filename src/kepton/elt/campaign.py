@@ -261,19 +261,30 @@ class Campaign:
         )
 
     def _plan(self, state: State) -> Plan | None:
+        """The next audit, none where none is affordable.
+
+        While training may still cost labels, an audit larger than the smallest one costs no more
+        than all labels so far: in a young campaign one more round is the cheaper way to pass.
+        """
+        left = self.goal.labels - state.labels
+        if self._spare(state) > 0:
+            left = min(left, max(self._smallest_audit(state), state.labels))
         return plan(
             len(state.verdicts) + 1,
             self.goal.confidence,
             self.goal.coverage,
             state.failing,
-            self.goal.labels - state.labels,
+            left,
             MOST_ALLOWED_FAILURES,
         )
 
+    def _smallest_audit(self, state: State) -> int:
+        risk = risk_of(len(state.verdicts) + 1, self.goal.confidence)
+        return draws_needed(self.goal.coverage, risk)
+
     def _spare(self, state: State) -> int:
         """Labels that training may still cost, the smallest audit being kept in reserve."""
-        risk = risk_of(len(state.verdicts) + 1, self.goal.confidence)
-        return self.goal.labels - state.labels - draws_needed(self.goal.coverage, risk)
+        return self.goal.labels - state.labels - self._smallest_audit(state)
 
     def _exhausted(self, state: State) -> str | None:
         hours = sum(state.seconds.values()) / 3600.0

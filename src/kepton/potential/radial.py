@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from kepton.atoms.frames import Real
+
 
 def switch(r: Float[Array, "..."], inner, outer) -> Float[Array, "..."]:
     """1 below inner, 0 above outer, twice continuously differentiable between.
@@ -39,7 +41,7 @@ def chebyshev(r: Float[Array, "..."], lowest, highest, count: int) -> Float[Arra
     return jnp.stack(values[:count], axis=-1)
 
 
-def chebyshev_nodes(lowest, highest, count: int) -> Float[Array, "count"]:
+def chebyshev_nodes(lowest, highest, count: int) -> Float[Real, "count"]:
     """Zeros of T_count, mapped to [lowest, highest]."""
     angle = np.pi * (np.arange(count) + 0.5) / count
     return 0.5 * (lowest + highest) + 0.5 * (highest - lowest) * np.cos(angle)

@@ -102,7 +102,7 @@ def _context(record: Record, directory: Path) -> dict[str, Any]:
         "proof": proof,
         "conditions": _spoken(record.certificate.get("conditions", {})),
         "checks": _spoken(record.certificate.get("checks", {})),
-        "certified_on": record.certificate.get("date"),
+        "certified_on": str(record.certificate.get("date", "")),
         "model": _model(record),
         "learning": figures.learning_curve(state, record.trained_on, goal.target),
         "deviations": figures.deviations(record.watches, goal.target),

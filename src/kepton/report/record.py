@@ -12,7 +12,7 @@ import numpy as np
 from kepton.atoms import Frames, Label, concatenate, concatenate_labels
 from kepton.elt.campaign import Action, Campaign, Goal, Measured, State
 from kepton.elt.journal import Event, Journal
-from kepton.elt.run import replay
+from kepton.elt.run import goal_of, replay
 from kepton.errors import InputError
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.file import from_bytes
@@ -63,7 +63,7 @@ class Record:
         self.settings: dict[str, Any] = self.journal.settings or {}
         if "goal" not in self.settings:
             raise InputError(f"{path} does not say what was asked for; it is from another version.")
-        self.goal = Goal(**self.settings["goal"])
+        self.goal: Goal = goal_of(self.journal)
         self.events: list[Event] = self.journal.events()
         self.state: State = replay(self.journal, self.goal)
         self.next: Action = Campaign(self.goal).ask(self.state)
