@@ -1,6 +1,7 @@
 """A campaign file run in a directory: journal, model, data, certificate and report."""
 
 import json
+import math
 import os
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -142,7 +143,7 @@ class _Publisher(Observer):
         """`model.kepton`: the present ensemble, with the certificate where there is one."""
         assert state.model is not None
         ensemble, _ = from_bytes(self.journal.model(state.model))
-        info = {"goal": asdict(self.order.goal), "certificate": claims}
+        info = {"goal": asdict(self.order.goal), "certificate": _strict(claims)}
         save(self.directory / MODEL, ensemble, info)
 
     def write_data(self, state: State) -> None:
@@ -160,7 +161,16 @@ class _Publisher(Observer):
         )
 
 
+def _strict(value: Any) -> Any:
+    """The value with null for numbers that are not finite, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    unfinished.write_text(json.dumps(_strict(value), indent=2, ensure_ascii=False) + "\n", "utf-8")
     os.replace(unfinished, path)

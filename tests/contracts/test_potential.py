@@ -281,12 +281,12 @@ def test_the_ensemble_is_the_mean_of_its_members(double):
     frames = Frames.from_ase([ethanol(k) for k in range(3)])
     lists = neighbors(frames, double.cutoff)
     label, deviation = predict(double, frames)
-    members = [
-        Ensemble(replace(double.members, weights=jax.tree.map(lambda w: w[k : k + 1], stacked)))
-        for k in range(3)
-        for stacked in [double.members.weights]
-    ]
-    alone = [predict(m, frames) for m in members]
+
+    def only(k):
+        weights = jax.tree.map(lambda w: w[k : k + 1], double.members.weights)
+        return Ensemble(replace(double.members, weights=weights))
+
+    alone = [predict(only(k), frames) for k in range(3)]
     for name in ("energy", "forces", "virial"):
         mean = np.mean([getattr(one, name) for one, _ in alone], axis=0)
         np.testing.assert_allclose(getattr(label, name), mean, rtol=0, atol=EXACT)

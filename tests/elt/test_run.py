@@ -53,12 +53,12 @@ def test_another_seed_is_another_campaign(whole, tmp_path):
     assert not set(other.state.data) & set(whole[0].state.data)
 
 
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_anywhere_it_ends_as_if_nothing_had_happened(whole, tmp_path, stride):
     """SIGKILL before every so-manieth statement of its SQL: in and between transactions.
 
-    A label's transaction has three statements, which seven does not divide, so all places in it
-    are met in turn. No label is paid for twice but those of the two workers in flight.
+    A label's transaction has three statements, and three does not divide ten, so all places in
+    it are met in turn. No label is paid for twice but those of the two workers in flight.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, analytic.__file__, str(tmp_path), "1", str(stride)]

@@ -16,7 +16,7 @@ from kepton.principles import ASECalculator
 
 SIZES = {"basis": 12, "embedding": (4, 8), "axis": 4, "fitting": (16, 16)}
 MODEL = DeepPotentialConfig((1, 6, 8), **SIZES)
-TRAINING = TrainConfig(steps=600, warm_steps=100, batch=10, rate=1e-2)
+TRAINING = TrainConfig(steps=400, warm_steps=100, batch=10, rate=1e-2)
 
 
 def molecule():
@@ -54,7 +54,7 @@ def trained(twenty, untrained):
 
 @pytest.fixture(scope="session")
 def broken(trained):
-    """A model that pulls atoms into each other and apart: its forces are a thousand times too large."""
+    """A model whose forces are a thousand times too large, and in the wrong direction."""
     statistics = trained.members.statistics
     wrong = statistics | {"scale": -1e3 * statistics["scale"]}
     return replace(trained, members=replace(trained.members, statistics=wrong))

@@ -43,7 +43,7 @@ def test_padding_changes_nothing():
 
 
 def test_isomers_are_each_held_to_their_own_bonds():
-    """The same atomic numbers in the same order, bonded otherwise: each sound, a wreck of both not."""
+    """The same atomic numbers in the same order, bonded otherwise; a wreck of both is refused."""
     chain = Atoms("CCHO", [[0, 0, 0], [1.5, 0, 0], [-1.0, 0.4, 0], [2.7, 0, 0]])
     other = Atoms("CCHO", [[0, 0, 0], [1.5, 0, 0], [2.5, 0.4, 0], [-1.2, 0, 0]])
     wreck = Atoms("CCHO", [[0, 0, 0], [1.5, 0, 0], [0.7, 6.0, 0], [0.7, -6.0, 0]])
@@ -93,8 +93,8 @@ def test_a_structure_that_is_broken_itself_is_refused():
     """In bohr by mistake all is too far, in nm too near; the latter can never be perturbed."""
     dense = molecule("H2O")
     dense.positions *= 0.1
+    structures = [frames(molecule("H2O")), frames(dense)]
     with pytest.raises(InputError, match="Structure 2 has atoms nearer"):
-        structures = [frames(molecule("H2O")), frames(dense)]
         perturbed(structures, 5, Gate.of(structures), seed=0)
 
 

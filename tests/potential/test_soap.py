@@ -8,7 +8,7 @@ from kepton.potential.soap import SOAP
 
 
 def quadratic(condition=1e4, size=6, seed=0):
-    """f(W) = tr (W - W*)^T A (W - W*) B / 2, A and B of random axes, scaled from 1 to 1/condition."""
+    """f(W) = tr (W - W*)^T A (W - W*) B / 2, A and B of random axes, badly scaled."""
     rng = np.random.default_rng(seed)
     target = rng.standard_normal((size, size))
     turn = [np.linalg.qr(rng.standard_normal((size, size)))[0] for _ in range(2)]

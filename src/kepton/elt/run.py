@@ -301,13 +301,15 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     return ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_worker,
+        initargs=(os.getpid(),),
     )
 
 
-def _worker() -> None:
+def _worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
-    parent = os.getppid()
 
     def watch():
         while os.getppid() == parent:

@@ -75,7 +75,7 @@ def from_bytes(data: bytes) -> tuple[Ensemble, dict[str, Any]]:
         if ensemble.size != header["members"]:
             raise KeyError("members")
         return ensemble, header["info"]
-    except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

@@ -61,6 +61,7 @@ class PotentialProblem:
                 "species": np.asarray(s.species)[0].tolist(),
                 "positions": np.asarray(s.positions)[0].round(8).tolist(),
                 "cell": np.asarray(s.cell)[0].round(8).tolist(),
+                "pbc": np.asarray(s.pbc)[0].tolist(),
                 "charge": int(s.charge[0]),
                 "spin": int(s.spin[0]),
             }
