@@ -57,7 +57,7 @@ class Quick(PotentialProblem):
     def explore(self, models, data, trust, key):  # noqa: ARG002
         seen = perturbed(list(self.structures), 12, self.gate, key)[1:]
         deviation = self.deviation(models, seen)
-        visited = np.append(deviation, np.inf)
+        visited = np.append(np.tile(deviation, 40), np.inf)
         return Exploration(seen, deviation, seen[:4], visited, {})
 
     def audit(self, models, count, key):  # noqa: ARG002
