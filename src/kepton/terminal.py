@@ -91,7 +91,7 @@ def line(event: Event, state: State, goal: Goal) -> str:
             return f"{start} trained on {data['data']} labels ({took})"
         case "explored":
             chosen = len(data["explored"]) + len(data["typical"])
-            what = f"{chosen} chosen" if chosen else "nothing to label: the audit follows"
+            what = f"{chosen} chosen" if chosen else "none to label: an audit follows"
             return (
                 f"{start} explored walks of {data.get('walk_fs', 0) / 1000:.2f} ps: "
                 f"{data['failing']:.1%} expected above the target; {what} ({took})"

@@ -26,7 +26,7 @@ class Goal:
         labels: most labels that may be paid for, audits included
         hours: most wall time, none where not limited
         seed_labels: samples labelled before the first training
-        batch_labels: samples a round, at most
+        batch_labels: samples a round, at most; 0: from the budget, see `batch`
         seed: of all random numbers
     """
 
