@@ -168,10 +168,11 @@ def certificate(
         reached = "No audit was made. "
         if verdicts:
             last = verdicts[-1]
+            median, most = np.quantile(last.errors, (0.5, 0.95), method="higher")
             reached = (
                 f"The last audit drew {len(last.errors)} configurations, of which "
                 f"{last.failures} were not below the target; with {last.plan.allowed} allowed it "
-                f"failed. At its share of the risk ({last.plan.risk:.3g}) it proves a coverage of "
+                f"failed. Half of the errors were up to {median:.3g} {unit}, 95% up to {most:.3g}. At its share of the risk ({last.plan.risk:.3g}) it proves a coverage of "
                 f"{last.coverage:.1%}, where {coverage:.0%} was asked for. "
             )
         missing = f"Not certified: {ending} {reached}More labels, or a higher target, are needed."
