@@ -172,7 +172,8 @@ def certificate(
             reached = (
                 f"The last audit drew {len(last.errors)} configurations, of which "
                 f"{last.failures} were not below the target; with {last.plan.allowed} allowed it "
-                f"failed. Half of the errors were up to {median:.3g} {unit}, 95% up to {most:.3g}. At its share of the risk ({last.plan.risk:.3g}) it proves a coverage of "
+                f"failed. Half of the errors were up to {median:.3g} {unit}, 95% up to {most:.3g}. "
+                f"At its share of the risk ({last.plan.risk:.3g}) it proves a coverage of "
                 f"{last.coverage:.1%}, where {coverage:.0%} was asked for. "
             )
         missing = f"Not certified: {ending} {reached}More labels, or a higher target, are needed."
