@@ -143,7 +143,9 @@ def train(
     data: Annotated[list[Path], typer.Argument(help="extxyz files and deepmd/npy folders.")],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
     steps: Annotated[int, typer.Option(min=10, help="Optimizer steps.")] = 4000,
-    batch: Annotated[int, typer.Option(min=1, help="Frames a step.")] = 16,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Frames a step; default: about 160 atoms.")
+    ] = None,
     cutoff_A: Annotated[
         float | None, typer.Option("--cutoff-A", min=1.0, max=12.0, help="Cutoff in Å.")
     ] = None,
@@ -161,7 +163,7 @@ def train(
     from kepton.potential.assess import assess
     from kepton.potential.file import save
     from kepton.potential.geometry import split
-    from kepton.potential.train import fresh
+    from kepton.potential.train import default_batch, fresh
     from kepton.potential.train import train as fit
     from kepton.terminal import Terminal, errors_table
 
@@ -176,7 +178,7 @@ def train(
         ensemble = fit(
             frames[rest],
             label[rest],
-            TrainConfig(steps=steps, batch=batch),
+            TrainConfig(steps=steps, batch=batch or default_batch(frames.positions.shape[1])),
             ensemble,
             seed,
             progress=terminal.training,

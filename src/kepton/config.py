@@ -15,6 +15,7 @@ from kepton.elt.campaign import Goal
 from kepton.errors import InputError
 from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
 from kepton.potential.architectures import ARCHITECTURES
+from kepton.potential.train import default_batch
 from kepton.principles import PRINCIPLES
 
 Positive = Annotated[float, Field(gt=0)]
@@ -93,7 +94,7 @@ class Train(_Section):
 
     steps: Count = 2000
     warm_steps: Count = 1000
-    batch: Count = 16
+    batch: Count | None = None
     rate: Annotated[float, Field(gt=0, le=0.1)] = 8e-3
     energy_weight: Annotated[float, Field(ge=0)] = 10.0
     virial_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -173,7 +174,9 @@ def read(path: Path) -> Order:
             f"[model] axis = {model.axis} is more than the {model.embedding[-1]} channels of the "
             "embedding net; give an axis up to the last of embedding."
         )
-    training = TrainConfig(**file.train.model_dump())
+    atoms = max(frames.positions.shape[1] for frames in structures)
+    chosen = {"batch": default_batch(atoms)} | file.train.model_dump(exclude_none=True)
+    training = TrainConfig(**chosen)
     goal = Goal(
         target=file.target.force_error,
         confidence=file.target.confidence,

@@ -44,6 +44,11 @@ class TrainConfig:
     smoothness: float = 1e-3
 
 
+def default_batch(atoms: int) -> int:
+    """Frames a step for frames of so many atoms: about 160 atoms, within 1 and 16 frames."""
+    return int(np.clip(160 // atoms, 1, 16))
+
+
 def train(
     frames: Frames,
     label: Label,
