@@ -138,11 +138,12 @@ def next_step(goal: Goal, state: State) -> str:
 
 
 def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
-    """A row a round: labels, errors of new labels, deviations visited, seconds."""
+    """A row a batch of labels: its errors, the walks' median deviation and share above target."""
     table = Table(
         title=f"Target {goal.target:g} eV/Å at {goal.confidence:.0%}, {goal.coverage:.0%}"
     )
-    for column in ("round", "labels", "error, median", "95 %", "above target", "walks, ps", "s"):
+    columns = ["round", "labels", "error", "95%", "deviation", "above target", "walk, ps", "s"]
+    for column in columns:
         table.add_column(column, justify="right")
     state, campaign = Campaign(goal).init(), Campaign(goal)
     for event in events:
@@ -154,12 +155,14 @@ def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
         audited = state.audit or (state.verdicts and not state.waiting)
         explored = [e for e in events if e.kind == "explored" and e.id < event.id]
         walk = f"{explored[-1].data.get('walk_fs', 0) / 1000:.2f}" if explored else "-"
+        doubt = f"{np.median(explored[-1].data['visited']):.3f}" if explored else "-"
         failing = f"{explored[-1].data['failing']:.1%}" if explored else "-"
         table.add_row(
             f"{state.round}{' audit' if audited else ''}",
             f"{state.labels}",
             f"{np.median(errors):.3f}" if errors else "-",
             f"{np.quantile(errors, 0.95):.3f}" if errors else "-",
+            doubt,
             failing,
             walk,
             f"{sum(state.seconds.values()):.0f}",
