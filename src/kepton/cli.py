@@ -41,10 +41,6 @@ def main() -> None:
     except InputError as error:
         _complain(str(error))
         sys.exit(WRONG_INPUT)
-    except KeyboardInterrupt:
-        _complain("Interrupted. What was finished is kept; the same command goes on from there.")
-        sys.stdout.flush()
-        os._exit(INTERRUPTED)  # without waiting for labels in flight; workers end by themselves
     except (OSError, sqlite3.OperationalError) as error:
         _complain(
             f"A file could not be read or written: {error}. What was finished before is kept; free "
@@ -73,8 +69,14 @@ def run(
     directory = out or Path(campaign.stem)
     if directory == campaign:
         raise InputError(f"{campaign} has no suffix; name the directory with --out.")
-    with Terminal(console, order.goal) as terminal:
-        result = launch(order, directory, terminal, terminal.training)
+    try:
+        with Terminal(console, order.goal) as terminal:
+            result = launch(order, directory, terminal, terminal.training)
+    except KeyboardInterrupt:
+        _complain("Interrupted. What was finished is kept; the same command goes on from there.")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # without waiting for labels in flight; workers end by themselves
     if result.stop.certified:
         console.print(f"Certified. {_claim(directory)}")
     else:

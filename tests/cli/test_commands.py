@@ -169,6 +169,28 @@ def test_killing_it_at_random_moments_changes_nothing(workplace, tmp_path):
     assert [v.errors for v in states[0].verdicts] == [v.errors for v in states[1].verdicts]
 
 
+def test_ctrl_c_says_that_nothing_is_lost(workplace, tmp_path):
+    shutil.copy(workplace / "water.xyz", tmp_path)
+    (tmp_path / "water.toml").write_text(CAMPAIGN.replace("steps = 400", "steps = 40000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kepton.cli", "run", "water.toml"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while "labelled" not in process.stdout.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.startswith("Interrupted.")
+    assert "Traceback" not in told
+    assert len(Journal(tmp_path / "water" / "campaign.db").outcomes()) == 16
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
