@@ -300,12 +300,21 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     """
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_worker,
-        initargs=(os.getpid(),),
-    )
+    context = multiprocessing.get_context("spawn")
+    return _Pool(workers, mp_context=context, initializer=_worker, initargs=(os.getpid(),))
+
+
+class _Pool(ProcessPoolExecutor):
+    """Its workers leave Ctrl-C to the parent from their first moment, since they inherit that."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        if threading.current_thread() is not threading.main_thread():
+            return super().submit(fn, *args, **kwargs)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _worker(parent: int) -> None:
