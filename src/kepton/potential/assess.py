@@ -6,7 +6,6 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from kepton.atoms.frames import Frames, Label
-from kepton.potential.calculator import check_elements
 from kepton.potential.ensemble import Ensemble, predict
 
 
@@ -20,7 +19,6 @@ def assess(ensemble: Ensemble, frames: Frames, label: Label) -> dict[str, Any]:
              {"rmse", "mae", "max"}
     Raises:  InputError: an element that the potential does not know
     """
-    check_elements(ensemble, frames)
     answer, _ = predict(ensemble, frames)
     atoms = np.asarray(frames.mask).sum(axis=1)
     real = np.asarray(frames.mask)

@@ -2,16 +2,13 @@
 
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from kepton.atoms.frames import Frames
 from kepton.atoms.neighbors import neighbors
-from kepton.errors import InputError
-from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms, derive
+from kepton.potential.ensemble import Ensemble, check_elements, component_rms, evaluate
 
 SKIN = 0.5
 """Å that atoms may use up between two neighbour lists"""
@@ -48,7 +45,7 @@ class KeptonCalculator(Calculator):
         structure_changed = set(system_changes) - {"positions"}
         if self._lists is None or structure_changed or self._stale(frames):
             self._lists = neighbors(frames, self.ensemble.cutoff, SKIN)
-        label, per_atom = _evaluate(self.ensemble, frames, self._lists)
+        label, per_atom = evaluate(self.ensemble, frames, self._lists)
         energy = float(label.energy[0])
         self.results = {
             "energy": energy,
@@ -67,20 +64,3 @@ class KeptonCalculator(Calculator):
 
     def _stale(self, frames: Frames) -> bool:
         return bool(self._lists.stale(frames, self.ensemble.cutoff).any())
-
-
-@jax.jit
-def _evaluate(ensemble, frames, lists):
-    label = derive(ensemble.energies, frames, lists)
-    return label, atom_deviation(ensemble.member_forces(frames, lists))
-
-
-def check_elements(ensemble: Ensemble, frames: Frames) -> None:
-    """Raise InputError where frames have elements that the potential does not know."""
-    unknown = [chemical_symbols[z] for z, _ in frames.composition if z not in ensemble.species]
-    if unknown:
-        known = ", ".join(chemical_symbols[z] for z in ensemble.species)
-        raise InputError(
-            f"The potential knows {known}, and the structure has {', '.join(unknown)} too; use a "
-            "potential that was trained on all of its elements."
-        )

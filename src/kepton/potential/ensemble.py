@@ -140,7 +140,8 @@ class Ensemble:
 
 
 @jax.jit
-def _predict(ensemble: Ensemble, frames: Frames, neighbors: Neighbors):
+def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[Label, Array]:
+    """Label of the mean, and (b, n) eV/Å the disagreement on each atom."""
     label = derive(ensemble.energies, frames, neighbors)
     return label, atom_deviation(ensemble.member_forces(frames, neighbors))
 
@@ -151,19 +152,23 @@ def predict(ensemble: Ensemble, frames: Frames, batch: int = 64) -> tuple[Label,
     Returns: Label of the mean, and (b, n) eV/Å the disagreement on each atom
     Raises:  InputError: an element that the model was not trained on
     """
-    unknown = [
-        s for s, (z, _) in zip(frames.symbols, frames.composition) if z not in ensemble.species
-    ]
-    if unknown:
-        raise InputError(
-            f"The model does not know the element {', '.join(unknown)}; it was trained on "
-            f"{', '.join(chemical_symbols[z] for z in ensemble.species)}."
-        )
+    check_elements(ensemble, frames)
     parts = []
     for start in range(0, len(frames), batch):
         # the last batch repeats its last frame, so that one program serves all
         rows = np.minimum(np.arange(start, start + min(batch, len(frames))), len(frames) - 1)
         part = frames[rows]
-        parts.append(_predict(ensemble, part, neighbors(part, ensemble.cutoff)))
+        parts.append(evaluate(ensemble, part, neighbors(part, ensemble.cutoff)))
     merged = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(frames)], *parts)
     return merged
+
+
+def check_elements(ensemble: Ensemble, frames: Frames) -> None:
+    """Raise InputError where frames have elements that the potential does not know."""
+    unknown = [chemical_symbols[z] for z, _ in frames.composition if z not in ensemble.species]
+    if unknown:
+        known = ", ".join(chemical_symbols[z] for z in ensemble.species)
+        raise InputError(
+            f"The potential knows {known}, and the structure has {', '.join(unknown)} too; use a "
+            "potential that was trained on all of its elements."
+        )

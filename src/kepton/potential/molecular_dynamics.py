@@ -13,8 +13,7 @@ from ase.units import fs
 
 from kepton.atoms.frames import Frames
 from kepton.dynamics import Langevin, VelocityVerlet, kinetic_energy, kinetic_temperature, simulate
-from kepton.potential.calculator import check_elements
-from kepton.potential.ensemble import Ensemble
+from kepton.potential.ensemble import Ensemble, check_elements
 from kepton.potential.explore import deviation
 
 
