@@ -160,11 +160,10 @@ def train(
     """Train a potential from labelled data alone."""
     import numpy as np
 
-    from kepton.atoms.files import read_labelled
+    from kepton.atoms import read_labelled, split
     from kepton.potential import TrainConfig, default_model
     from kepton.potential.assess import assess
     from kepton.potential.file import save
-    from kepton.potential.geometry import split
     from kepton.potential.train import default_batch, fresh
     from kepton.potential.train import train as fit
     from kepton.terminal import Terminal, errors_table

@@ -5,9 +5,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from kepton.atoms import Frames, concatenate
+from kepton.atoms import Frames, concatenate, split
 from kepton.errors import InputError
-from kepton.potential.geometry import CLASH, TORN, Gate, perturbed, split
+from kepton.potential.geometry import CLASH, TORN, Gate, perturbed
 
 
 def frames(*atoms):

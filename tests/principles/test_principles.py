@@ -154,8 +154,9 @@ def test_pickle_and_settings_round_trip(case):
 def test_label_is_deterministic_and_leaves_nothing_behind(case, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     one, two = label(case.principle, case.atoms), label(case.principle, case.atoms)
-    np.testing.assert_array_equal(one.forces, two.forces)
-    assert one.energy[0] == two.energy[0]
+    # An engine's threads add in any order: rounding, and what its iterations make of it.
+    np.testing.assert_allclose(one.forces, two.forces, rtol=0, atol=1e-9)
+    assert one.energy[0] == pytest.approx(two.energy[0], rel=1e-12)
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr() == ("", "")
 

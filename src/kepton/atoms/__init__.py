@@ -1,7 +1,7 @@
 """Frames, the one data type for atoms; units, files, neighbour lists."""
 
 from kepton.atoms.files import convert, read_labelled, read_structures, write_labelled
-from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels
+from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels, split
 
 __all__ = [
     "Frames",
@@ -11,5 +11,6 @@ __all__ = [
     "convert",
     "read_labelled",
     "read_structures",
+    "split",
     "write_labelled",
 ]

@@ -70,6 +70,12 @@ class Frames:
         return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), count, axis=0), self)
 
     @staticmethod
+    def of(positions: Real, species: Real, cell: Real, pbc: Real, charge: Real, spin: Real):
+        """Frames from arrays; mask and composition follow from the species."""
+        mask = np.asarray(species) > 0
+        return Frames(positions, species, cell, pbc, mask, charge, spin, _composition(species))
+
+    @staticmethod
     def from_ase(structures: Sequence[ase.Atoms]) -> "Frames":
         """Frames from ASE's atoms; charge and spin from `info` or from initial values.
 
@@ -91,9 +97,7 @@ class Frames:
             pbc[i] = atoms.pbc
             cell[i] = atoms.cell.array if atoms.pbc.any() else 0.0
             charge[i], spin[i] = _charge_and_spin(atoms)
-        return Frames(
-            positions, species, cell, pbc, species > 0, charge, spin, _composition(species)
-        )
+        return Frames.of(positions, species, cell, pbc, charge, spin)
 
     def to_ase(self) -> list[ase.Atoms]:
         """ASE's atoms, charge and spin in `info` where they are not zero."""
@@ -174,14 +178,30 @@ def concatenate(batches: Sequence[Frames]) -> Frames:
         name: np.concatenate([np.asarray(getattr(frames, name)) for frames in batches])
         for name in ("cell", "pbc", "charge", "spin")
     }
-    species = np.concatenate([_pad_atoms(frames.species, n) for frames in batches])
-    return Frames(
+    return Frames.of(
         positions=np.concatenate([_pad_atoms(frames.positions, n) for frames in batches]),
-        species=species,
-        mask=np.concatenate([_pad_atoms(frames.mask, n) for frames in batches]),
-        composition=_composition(species),
+        species=np.concatenate([_pad_atoms(frames.species, n) for frames in batches]),
         **joined,
     )
+
+
+def split(frames: Frames) -> list[Frames]:
+    """Every frame alone, its padding removed: the inverse of `concatenate`."""
+    parts = []
+    for f in range(len(frames)):
+        atoms = int(np.sum(frames.mask[f]))
+        one = jax.tree.map(np.asarray, frames[f : f + 1])
+        parts.append(
+            Frames.of(
+                one.positions[:, :atoms],
+                one.species[:, :atoms],
+                one.cell,
+                one.pbc,
+                one.charge,
+                one.spin,
+            )
+        )
+    return parts
 
 
 def concatenate_labels(labels: Sequence[Label]) -> Label:

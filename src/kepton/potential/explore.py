@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kepton.atoms.frames import Frames, concatenate
+from kepton.atoms.frames import Frames, concatenate, split
 from kepton.atoms.neighbors import Neighbors
 from kepton.dynamics import Langevin, simulate
 from kepton.elt import Exploration, Failure
 from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
-from kepton.potential.geometry import Gate, split
+from kepton.potential.geometry import Gate
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Bool, Float
 
-from kepton.atoms.frames import Frames, concatenate
+from kepton.atoms.frames import Frames
 from kepton.atoms.neighbors import neighbors
 from kepton.errors import InputError
 
@@ -108,23 +108,3 @@ def _distances(frames: Frames) -> tuple[Float[np.ndarray, "b n n"], Float[np.nda
     np.minimum.at(r, (f, i, lists.index[lists.mask]), lengths[lists.mask])
     radii = covalent_radii[np.asarray(frames.species)]
     return r, radii[:, :, None] + radii[:, None, :]
-
-
-def split(frames: Frames) -> list[Frames]:
-    """Every frame alone, its padding removed."""
-    parts = []
-    for f in range(len(frames)):
-        atoms = int(np.sum(frames.mask[f]))
-        one = frames[f : f + 1]
-        parts.append(
-            Frames(
-                np.asarray(one.positions)[:, :atoms],
-                np.asarray(one.species)[:, :atoms],
-                np.asarray(one.cell),
-                np.asarray(one.pbc),
-                np.asarray(one.mask)[:, :atoms],
-                np.asarray(one.charge),
-                np.asarray(one.spin),
-            )
-        )
-    return [concatenate([part]) for part in parts]

@@ -201,7 +201,7 @@ def decode(data: bytes | None) -> Any:
             return Label(
                 arrays["energy"], arrays["forces"], arrays["virial"], str(arrays["engine"])
             )
-        return concatenate([Frames(**{name: arrays[name] for name in _FRAME_FIELDS})])
+        return Frames.of(**{name: arrays[name] for name in _FRAME_FIELDS if name != "mask"})
 
 
 _FRAME_FIELDS = ("positions", "species", "cell", "pbc", "mask", "charge", "spin")

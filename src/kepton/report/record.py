@@ -132,12 +132,11 @@ class Record:
     def structures(self) -> list[Frames]:
         """What the campaign was started with."""
         return [
-            Frames(
+            Frames.of(
                 positions=np.array([s["positions"]], float),
                 species=np.array([s["species"]]),
                 cell=np.array([s["cell"]], float),
-                pbc=np.full((1, 3), bool(np.any(s["cell"]))),
-                mask=np.ones((1, len(s["species"])), bool),
+                pbc=np.array([s["pbc"]]),
                 charge=np.array([s["charge"]]),
                 spin=np.array([s["spin"]]),
             )
