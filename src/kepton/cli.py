@@ -7,7 +7,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -93,12 +93,12 @@ def _claim(directory: Path) -> str:
 @app.command()
 def status(directory: Annotated[Path, typer.Argument(help="Directory of a campaign.")]) -> None:
     """Rounds, labels, deviations, cost, certificate, and what runs now."""
+    from kepton.elt.journal import Journal
+    from kepton.elt.run import goal_of, replay
     from kepton.launch import is_running
     from kepton.terminal import next_step, rounds_table
 
-    journal = _journal(directory)
-    from kepton.elt.run import goal_of, replay
-
+    journal = Journal.of(directory)
     goal = goal_of(journal)
     state = replay(journal, goal)
     console.print(rounds_table(journal.events(), goal))
@@ -124,20 +124,7 @@ def report(directory: Annotated[Path, typer.Argument(help="Directory of a campai
     """Write DIR/report.html, one file that needs no network."""
     from kepton.report import write_report
 
-    _journal(directory).close()
     console.print(f"{write_report(directory)}")
-
-
-def _journal(directory: Path) -> Any:
-    from kepton.elt.journal import Journal
-
-    path = directory / "campaign.db"
-    if not path.is_file():
-        raise InputError(
-            f"{directory} holds no campaign (there is no {path}); give the directory that "
-            "`kepton run` made."
-        )
-    return Journal(path)
 
 
 @app.command()

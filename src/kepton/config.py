@@ -39,27 +39,27 @@ class Target(_Section):
     """The error to certify, eV/Å, and how surely, for how much of what is visited."""
 
     force_error: Positive
-    confidence: Share = 0.95
-    coverage: Share = 0.95
+    confidence: Share = Goal.confidence
+    coverage: Share = Goal.coverage
 
 
 class Budget(_Section):
     """When to give up."""
 
-    labels: Count = 500
-    hours: Positive | None = None
+    labels: Count = Goal.labels
+    hours: Positive | None = Goal.hours
 
 
 class Explore(_Section):
     """Conditions under which the potential is to hold."""
 
-    temperature_K: tuple[Positive, Positive] = (300.0, 600.0)
-    walkers: Annotated[int, Field(ge=4)] = 64
-    walk_fs: Positive = 1000.0
-    audit_fs: Positive = 2000.0
-    timestep_fs: Annotated[float, Field(gt=0, le=5)] = 0.5
-    friction_per_fs: Annotated[float, Field(gt=0, le=1)] = 0.01
-    watch_fs: Positive = 10.0
+    temperature_K: tuple[Positive, Positive] = ExploreConfig.temperature_K
+    walkers: Annotated[int, Field(ge=4)] = ExploreConfig.walkers
+    walk_fs: Positive = ExploreConfig.walk_fs
+    audit_fs: Positive = ExploreConfig.audit_fs
+    timestep_fs: Annotated[float, Field(gt=0, le=5)] = ExploreConfig.timestep_fs
+    friction_per_fs: Annotated[float, Field(gt=0, le=1)] = ExploreConfig.friction_per_fs
+    watch_fs: Positive = ExploreConfig.watch_fs
 
     @field_validator("temperature_K", mode="before")
     @classmethod
@@ -71,16 +71,16 @@ class Run(_Section):
     """How the machine is used."""
 
     workers: Count | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    seed_labels: Annotated[int, Field(ge=2)] = 24
-    batch_labels: Count | None = None
+    seed: Annotated[int, Field(ge=0)] = Goal.seed
+    seed_labels: Annotated[int, Field(ge=2)] = Goal.seed_labels
+    batch_labels: Count | None = Goal.batch_labels
 
 
 class Model(_Section):
     """The architecture, by name, and its sizes; what is not given follows from the system."""
 
     architecture: str = "deep_potential"
-    ensemble_size: Annotated[int, Field(ge=2, le=16)] = 4
+    ensemble_size: Annotated[int, Field(ge=2, le=16)] = PotentialProblem.members
     cutoff_A: Annotated[float, Field(gt=1, le=12)] | None = None
     smooth_A: Annotated[float, Field(ge=0)] | None = None
     basis: Annotated[int, Field(ge=8, le=128)] | None = None
@@ -92,13 +92,13 @@ class Model(_Section):
 class Train(_Section):
     """Training of every round: see `kepton.potential.TrainConfig`."""
 
-    steps: Count = 2000
-    warm_steps: Count = 1000
+    steps: Count = TrainConfig.steps
+    warm_steps: Count = TrainConfig.warm_steps
     batch: Count | None = None
-    rate: Annotated[float, Field(gt=0, le=0.1)] = 8e-3
-    energy_weight: Annotated[float, Field(ge=0)] = 10.0
-    virial_weight: Annotated[float, Field(ge=0)] = 1.0
-    smoothness: Annotated[float, Field(ge=0)] = 1e-3
+    rate: Annotated[float, Field(gt=0, le=0.1)] = TrainConfig.rate
+    energy_weight: Annotated[float, Field(ge=0)] = TrainConfig.energy_weight
+    virial_weight: Annotated[float, Field(ge=0)] = TrainConfig.virial_weight
+    smoothness: Annotated[float, Field(ge=0)] = TrainConfig.smoothness
 
 
 class CampaignFile(_Section):
@@ -184,7 +184,7 @@ def read(path: Path) -> Order:
         labels=file.budget.labels,
         hours=file.budget.hours,
         seed_labels=file.run.seed_labels,
-        batch_labels=file.run.batch_labels or 0,
+        batch_labels=file.run.batch_labels,
         seed=file.run.seed,
     )
     goal.check()

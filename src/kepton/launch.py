@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +12,16 @@ from filelock import FileLock, Timeout
 import kepton
 from kepton.atoms import concatenate, concatenate_labels
 from kepton.atoms.files import write_labelled
+from kepton.atoms.replacing import write_whole
 from kepton.config import Order
 from kepton.elt.certificate import certificate
-from kepton.elt.journal import Event, Journal
+from kepton.elt.journal import JOURNAL, Event, Journal
 from kepton.elt.run import Action, Observer, Result, State, process_pool, run
 from kepton.errors import InputError
 from kepton.potential.file import from_bytes, save
 from kepton.potential.rung import decode
 from kepton.report import write_report
 
-JOURNAL = "campaign.db"
 MODEL = "model.kepton"
 DATA = "data.extxyz"
 CERTIFICATE = "certificate.json"
@@ -136,7 +135,8 @@ class _Publisher(Observer):
         if state.model is not None:
             self.write_model(state, claims)
             self.write_data(state)
-        _write_json(self.directory / CERTIFICATE, claims)
+        text = json.dumps(_strict(claims), indent=2, ensure_ascii=False) + "\n"
+        write_whole(self.directory / CERTIFICATE, text.encode())
         write_report(self.directory)
 
     def write_model(self, state: State, claims: dict[str, Any]) -> None:
@@ -151,12 +151,10 @@ class _Publisher(Observer):
         kept = [m for m in state.measured if m.failure is None]
         if not kept:
             return
-        found = self.journal.outcomes([m.key for m in kept])
-        labels = [decode(found[m.key].label) for m in kept]
         write_labelled(
             self.directory / DATA,
             concatenate([decode(self.journal.sample(m.key)) for m in kept]),
-            concatenate_labels(labels),
+            concatenate_labels([decode(self.journal.label(m.key)) for m in kept]),
             [{"origin": m.origin, "round": m.round} for m in kept],
         )
 
@@ -168,9 +166,3 @@ def _strict(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_strict(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(_strict(value), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(unfinished, path)

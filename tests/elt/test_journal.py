@@ -5,7 +5,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from kepton.elt.journal import FORMAT, Journal, Outcome
+from kepton.elt.journal import FORMAT, JOURNAL, Journal, Outcome
 from kepton.errors import InputError
 
 SETTINGS = {"principle": {"kind": "pyscf", "basis": "sto-3g"}, "goal": {"target": 0.1}}
@@ -52,6 +52,8 @@ def test_a_label_is_never_overwritten(journal):
     assert journal.outcomes() == {"k": Outcome(b"first", None, 1.0)}
     journal.record("f", Outcome(None, "SCF did not converge.", 3.0))
     assert journal.outcomes(["f", "unknown"]) == {"f": Outcome(None, "SCF did not converge.", 3.0)}
+    assert list(journal.outcomes(["f", "", "k", "f"])) == ["f", "k"]
+    assert journal.label("k") == b"first"
 
 
 def test_the_key_depends_on_the_sample_and_the_principle_and_on_nothing_else(tmp_path):
@@ -124,6 +126,14 @@ def test_an_empty_journal_needs_settings(tmp_path):
     with pytest.raises(InputError, match="no campaign was started in it"):
         Journal(tmp_path / "journal.db")
     Journal(tmp_path / "journal.db", SETTINGS)
+
+
+def test_a_directory_without_a_campaign_is_refused_and_left_as_it_was(tmp_path):
+    with pytest.raises(InputError, match=r"holds no campaign \(there is no .*campaign\.db\)"):
+        Journal.of(tmp_path)
+    assert not list(tmp_path.iterdir())
+    Journal(tmp_path / JOURNAL, SETTINGS).close()
+    assert Journal.of(tmp_path).settings == SETTINGS
 
 
 def test_an_event_comes_with_all_its_samples_or_not_at_all(journal):

@@ -215,7 +215,7 @@ def test_periodic_frames_show_their_cell(tmp_path):
 
 
 def test_no_campaign(tmp_path):
-    with pytest.raises(InputError, match=r"There is no .*campaign\.db"):
+    with pytest.raises(InputError, match=r"there is no .*campaign\.db"):
         write_report(tmp_path)
 
 

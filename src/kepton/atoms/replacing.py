@@ -17,9 +17,28 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays
+    """
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path on the same disk, for a file or a folder that takes the target's place at the end."""
+    """A path on the same disk, for a file or a folder that takes the target's place at the end.
+
+    Raises:
+        InputError: the target, which a user named, cannot be written or holds other things
+    """
     if target.is_dir():
         _check_replaceable(target)
     try:

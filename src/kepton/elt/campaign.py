@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kepton.elt.certificate import Plan, Verdict, draws_needed, plan, risk_of
+from kepton.elt.certificate import PROBABLY, Plan, Verdict, draws_needed, plan, risk_of
 from kepton.elt.journal import Event
 from kepton.elt.select import Calibration
 from kepton.errors import InputError
@@ -26,7 +26,7 @@ class Goal:
         labels: most labels that may be paid for, audits included
         hours: most wall time, none where not limited
         seed_labels: samples labelled before the first training
-        batch_labels: samples a round, at most; 0: from the budget, see `batch`
+        batch_labels: samples a round, at most; none: from the budget, see `batch`
         seed: of all random numbers
     """
 
@@ -36,7 +36,7 @@ class Goal:
     labels: int = 500
     hours: float | None = None
     seed_labels: int = 24
-    batch_labels: int = 0
+    batch_labels: int | None = None
     seed: int = 0
 
     def check(self) -> None:
@@ -133,7 +133,7 @@ class State:
     """All that the campaign knows, folded from its events.
 
     Args:
-        stage: seed, train, label, explore or audit: what comes next
+        stage: seed, train, explore or audit: what comes next, once no sample is waiting
         round: number of trainings so far
         model: id of the present models in the journal
         measured: every sample that was labelled or failed, in order
@@ -240,7 +240,7 @@ class Campaign:
         planned = self._plan(replace(state, failing=failing))
         if planned is None or self._spare(state) <= 0:
             return True
-        return planned.passes(failing) >= 0.8
+        return planned.passes(failing) >= PROBABLY
 
     def _labelled(self, state: State, outcomes: list[dict]) -> State:
         done, waiting = state.waiting[: len(outcomes)], state.waiting[len(outcomes) :]

@@ -10,6 +10,9 @@ import numpy as np
 from scipy.special import bdtr
 from scipy.stats import beta
 
+PROBABLY = 0.8
+"""How likely the models should pass an audit when it begins: in four of five tries."""
+
 
 def coverage_bound(draws: int, failures: int, risk: float) -> float:
     """Lower confidence bound on the fraction of all configurations that would pass.
@@ -80,7 +83,7 @@ def plan(
         if draws > affordable:
             break
         best = Plan(number, draws, allowed, risk)
-        if best.passes(failing) >= 0.8:
+        if best.passes(failing) >= PROBABLY:
             break
     return best
 

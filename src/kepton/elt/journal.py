@@ -12,6 +12,8 @@ from typing import Any
 from kepton.errors import InputError
 
 FORMAT = 1
+JOURNAL = "campaign.db"
+"""The journal's file in a campaign's directory."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -70,6 +72,21 @@ class Journal:
             raise InputError(
                 f"{self.path} is not a Kepton journal ({error}); give another directory."
             ) from error
+
+    @staticmethod
+    def of(directory: Path) -> "Journal":
+        """The journal of the campaign that was started in a directory.
+
+        Raises:
+            InputError: there is none
+        """
+        path = Path(directory) / JOURNAL
+        if not path.is_file():
+            raise InputError(
+                f"{directory} holds no campaign (there is no {path}); give the directory that "
+                "`kepton run` made."
+            )
+        return Journal(path)
 
     def _open(self, settings: dict[str, Any] | None) -> None:
         self.settings: dict[str, Any]
@@ -157,6 +174,10 @@ class Journal:
         """Bytes of a recorded sample."""
         return self._db.execute("SELECT data FROM samples WHERE key = ?", (key,)).fetchone()[0]
 
+    def label(self, key: str) -> bytes:
+        """Bytes of a recorded label, of a sample whose labelling did not fail."""
+        return self._db.execute("SELECT data FROM labels WHERE key = ?", (key,)).fetchone()[0]
+
     def model(self, id: int) -> bytes:
         """Bytes of a recorded model."""
         return self._db.execute("SELECT data FROM models WHERE id = ?", (id,)).fetchone()[0]
@@ -170,10 +191,14 @@ class Journal:
             )
 
     def outcomes(self, keys: Iterable[str] | None = None) -> dict[str, Outcome]:
-        """Recorded answers, of some samples or of all."""
+        """Recorded answers, of some samples in their order, or of all."""
         query = "SELECT key, data, failure, seconds FROM labels"
-        rows = {k: Outcome(*rest) for k, *rest in self._db.execute(query)}
-        return rows if keys is None else {key: rows[key] for key in keys if key in rows}
+        if keys is None:
+            rows = self._db.execute(query)
+        else:
+            one = f"{query} WHERE key = ?"
+            rows = (row for key in keys for row in self._db.execute(one, (key,)))
+        return {key: Outcome(*rest) for key, *rest in rows}
 
 
 class _Transaction:

@@ -156,7 +156,7 @@ class _Run:
                 return "labelled", self._label(keys), {}
             case Train():
                 old = self.models if self.state.model else None
-                models = self.problem.train(self._data(), old, self.key(1))
+                models = self.problem.train(self._data(self.state.data), old, self.key(1))
                 return (
                     "trained",
                     {"data": len(self.state.data)},
@@ -207,7 +207,7 @@ class _Run:
         good = [key for key in keys if key and found[key].label is not None]
         deviation = error = np.full(len(good), np.nan)
         if self.state.model is not None and good:
-            data = [(self._sample(k), self.problem.decode(found[k].label)) for k in good]
+            data = self._data(good)
             deviation = self.problem.deviation(self.models, [sample for sample, _ in data])
             error = self.problem.error(self.models, data)
         measured = {key: (float(d), float(e)) for key, d, e in zip(good, deviation, error)}
@@ -271,11 +271,8 @@ class _Run:
     def _sample(self, key: str) -> Any:
         return self.problem.decode(self.journal.sample(key))
 
-    def _data(self) -> list[tuple[Any, Any]]:
-        found = self.journal.outcomes(self.state.data)
-        return [
-            (self._sample(key), self.problem.decode(found[key].label)) for key in self.state.data
-        ]
+    def _data(self, keys: Sequence[str]) -> list[tuple[Any, Any]]:
+        return [(self._sample(key), self.problem.decode(self.journal.label(key))) for key in keys]
 
 
 def _submit(pool: Executor, label: Callable, sample: Any) -> Future:

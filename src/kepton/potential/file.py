@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 
+from kepton.atoms.replacing import write_whole
 from kepton.errors import InputError
 from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.ensemble import Ensemble
@@ -89,10 +90,7 @@ def _layer(name: str) -> int:
 
 def save(path: str | os.PathLike, ensemble: Ensemble, info: dict[str, Any] | None = None) -> None:
     """Write a model file, whole or not at all."""
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(to_bytes(ensemble, info))
-    os.replace(unfinished, path)
+    write_whole(Path(path), to_bytes(ensemble, info))
 
 
 def load_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:

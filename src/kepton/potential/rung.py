@@ -194,9 +194,9 @@ def encode(value: Frames | Label) -> bytes:
     return stream.getvalue()
 
 
-def decode(data: bytes | None) -> Any:
+def decode(data: bytes) -> Any:
     """What `encode` wrote."""
-    with np.load(io.BytesIO(data or b""), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         if "engine" in arrays:
             return Label(
                 arrays["energy"], arrays["forces"], arrays["virial"], str(arrays["engine"])

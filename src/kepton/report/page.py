@@ -1,7 +1,6 @@
 """Writing the page."""
 
 import json
-import os
 import shlex
 from datetime import UTC, datetime
 from importlib import resources
@@ -17,6 +16,7 @@ from markupsafe import Markup
 
 import kepton
 from kepton.atoms import Frames
+from kepton.atoms.replacing import write_whole
 from kepton.elt.campaign import Audit, Explore, Label, Measured, Seed, Stop, Train
 from kepton.elt.certificate import certificate
 from kepton.report import figures
@@ -60,9 +60,7 @@ def write_report(directory: Path) -> Path:
     finally:
         record.journal.close()
     path = directory / "report.html"
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(html, encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, html.encode())
     return path
 
 

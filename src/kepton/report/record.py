@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -56,13 +56,12 @@ class Record:
     """
 
     def __init__(self, directory: Path):
-        path = Path(directory) / "campaign.db"
-        if not path.is_file():
-            raise InputError(f"There is no {path}; give the folder that `kepton run` wrote.")
-        self.journal = Journal(path)
+        self.journal = Journal.of(directory)
         self.settings: dict[str, Any] = self.journal.settings or {}
         if "goal" not in self.settings:
-            raise InputError(f"{path} does not say what was asked for; it is from another version.")
+            raise InputError(
+                f"{self.journal.path} does not say what was asked for; it is from another version."
+            )
         self.goal: Goal = goal_of(self.journal)
         self.events: list[Event] = self.journal.events()
         self.state: State = replay(self.journal, self.goal)
@@ -75,6 +74,9 @@ class Record:
 
     def _of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]
+
+    def _label(self, key: str) -> Label:
+        return decode(self.journal.label(key))
 
     @property
     def watches(self) -> list[Watch]:
@@ -114,10 +116,8 @@ class Record:
     @property
     def engine(self) -> str:
         """Name and version of the engine that answered, or its kind before the first answer."""
-        found = self.journal.outcomes(self.state.data[:1])
-        for outcome in found.values():
-            if outcome.label is not None:
-                return cast(Label, decode(outcome.label)).engine
+        if self.state.data:
+            return self._label(self.state.data[0]).engine
         return str(self.settings.get("principle", {}).get("kind", "unknown"))
 
     def models(self, of_round: int) -> Ensemble:
@@ -126,7 +126,7 @@ class Record:
 
     def samples(self, measured: Sequence[Measured]) -> list[Frames]:
         """Their configurations."""
-        return [cast(Frames, decode(self.journal.sample(m.key))) for m in measured]
+        return [decode(self.journal.sample(m.key)) for m in measured]
 
     @property
     def structures(self) -> list[Frames]:
@@ -150,8 +150,7 @@ class Record:
         if not known:
             return None
         frames = concatenate(self.samples(known))
-        found = self.journal.outcomes([m.key for m in known])
-        label = concatenate_labels([cast(Label, decode(found[m.key].label or b"")) for m in known])
+        label = concatenate_labels([self._label(m.key) for m in known])
         predicted, _ = predict(self.models(known[0].round), frames)
         mask = np.asarray(frames.mask)
         energies = np.stack([label.energy, np.asarray(predicted.energy)])
