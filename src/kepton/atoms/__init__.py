@@ -1,6 +1,12 @@
 """Frames, the one data type for atoms; units, files, neighbour lists."""
 
-from kepton.atoms.files import convert, read_labelled, read_structures, write_labelled
+from kepton.atoms.files import (
+    convert,
+    read_labelled,
+    read_structures,
+    read_systems,
+    write_labelled,
+)
 from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels, split
 
 __all__ = [
@@ -11,6 +17,7 @@ __all__ = [
     "convert",
     "read_labelled",
     "read_structures",
+    "read_systems",
     "split",
     "write_labelled",
 ]

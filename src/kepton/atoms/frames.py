@@ -71,9 +71,14 @@ class Frames:
 
     @staticmethod
     def of(positions: Real, species: Real, cell: Real, pbc: Real, charge: Real, spin: Real):
-        """Frames from arrays; mask and composition follow from the species."""
-        mask = np.asarray(species) > 0
-        return Frames(positions, species, cell, pbc, mask, charge, spin, _composition(species))
+        """Frames from arrays; mask and composition follow from the species.
+
+        Where `species` is one row seen b times (`np.broadcast_to`), so is the mask.
+        """
+        rows = np.asarray(species)
+        rows = rows[:1] if rows.strides[0] == 0 else rows
+        mask = np.broadcast_to(rows > 0, species.shape) if len(rows) < len(species) else rows > 0
+        return Frames(positions, species, cell, pbc, mask, charge, spin, _composition(rows))
 
     @staticmethod
     def from_ase(structures: Sequence[ase.Atoms]) -> "Frames":
@@ -153,7 +158,7 @@ class Label:
 
     Args:
         energy: eV
-        forces: eV/Å, zero where padded
+        forces: eV/Å, zero where padded; nan in a frame without forces
         virial: eV, positive under compression; nan where the principle gives none
         engine: name and version of the engine that answered
     """
@@ -171,9 +176,9 @@ class Label:
         return jax.tree.map(lambda leaf: leaf[index], self)
 
 
-def concatenate(batches: Sequence[Frames]) -> Frames:
-    """One batch of all frames, padded to the largest."""
-    n = max(frames.positions.shape[1] for frames in batches)
+def concatenate(batches: Sequence[Frames], atoms: int = 0) -> Frames:
+    """One batch of all frames, padded to the largest, and to so many atoms at least."""
+    n = max(atoms, *(frames.positions.shape[1] for frames in batches))
     joined = {
         name: np.concatenate([np.asarray(getattr(frames, name)) for frames in batches])
         for name in ("cell", "pbc", "charge", "spin")
@@ -204,9 +209,9 @@ def split(frames: Frames) -> list[Frames]:
     return parts
 
 
-def concatenate_labels(labels: Sequence[Label]) -> Label:
-    """One batch of all labels, padded to the largest; `engine` is the first one's."""
-    n = max(label.forces.shape[1] for label in labels)
+def concatenate_labels(labels: Sequence[Label], atoms: int = 0) -> Label:
+    """One batch of all labels, padded like their frames; `engine` is the first one's."""
+    n = max(atoms, *(label.forces.shape[1] for label in labels))
     return Label(
         energy=np.concatenate([np.asarray(label.energy) for label in labels]),
         forces=np.concatenate([_pad_atoms(label.forces, n) for label in labels]),

@@ -1,5 +1,6 @@
 """Neighbour lists: who is within the cutoff of whom, all periodic images included."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,11 +19,14 @@ ALL_PAIRS = 40
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["index", "shift", "mask", "built_at"],
-    meta_fields=["reach"],
+    meta_fields=["reach", "segments"],
 )
 @dataclass(frozen=True)
 class Neighbors:
     """A full list, padded to m neighbours an atom: each pair stands once at either end.
+
+    Neighbours of one element stand together, so that what is different for every element needs no
+    look-up: `segments` are slices of the last axis.
 
     Args:
         index: the neighbour's place in its frame, 0 where padded
@@ -30,6 +34,7 @@ class Neighbors:
         mask: true where there is a neighbour
         built_at: the positions for which the list was made, Å
         reach: the distance up to which the list is complete at `built_at`, Å; static
+        segments: (atomic number, number of slots) in the order of the slots; static
     """
 
     index: Int[Real, "b n m"]
@@ -37,10 +42,17 @@ class Neighbors:
     mask: Bool[Real, "b n m"]
     built_at: Float[Real, "b n 3"]
     reach: float
+    segments: tuple[tuple[int, int], ...]
 
     def __getitem__(self, index) -> "Neighbors":
         """The lists of the frames that a slice or an array selects (not an integer)."""
         return jax.tree.map(lambda leaf: leaf[index], self)
+
+    @property
+    def slots(self) -> list[tuple[int, slice]]:
+        """(atomic number, its slice of the last axis) of every segment."""
+        ends = np.cumsum([width for _, width in self.segments]).tolist()
+        return [(z, slice(end - width, end)) for (z, width), end in zip(self.segments, ends)]
 
     def vectors(self, frames: Frames) -> Float[Array, "b n m 3"]:
         """x_j + S cell - x_i for every pair, Å; (2 reach, 0, 0) where padded, never singular."""
@@ -50,48 +62,104 @@ class Neighbors:
         away = jnp.array([2.0 * min(self.reach, 1e3), 0.0, 0.0])
         return jnp.where(self.mask[..., None], to + image - x[:, :, None], away)
 
+    def distances(self, frames: Frames) -> Float[np.ndarray, "b n m"]:
+        """Lengths of the vectors, on the host: inf where padded, Å."""
+        x, cell = np.asarray(frames.positions), np.asarray(frames.cell)
+        d = np.stack([one[j] for one, j in zip(x, np.asarray(self.index))]) - x[:, :, None]
+        if np.any(frames.pbc):
+            d = d + np.asarray(self.shift) @ cell[:, None]
+        return np.where(self.mask, np.sqrt((d * d).sum(axis=-1)), np.inf)
+
     def stale(self, frames: Frames, cutoff: float) -> Bool[Array, "b"]:
         """Whether an atom moved more than half of the skin, so that a pair may be missing."""
         moved = jnp.linalg.norm(frames.positions - self.built_at, axis=-1).max(axis=-1)
         return moved > 0.5 * (self.reach - cutoff)
 
 
-def neighbors(frames: Frames, cutoff: float, skin: float = 0.0) -> Neighbors:
+def neighbors(
+    frames: Frames,
+    cutoff: float,
+    skin: float = 0.0,
+    segments: Sequence[tuple[int, int]] = (),
+) -> Neighbors:
     """All neighbours within cutoff + skin of every atom, on the host.
 
     Isolated frames of at most ALL_PAIRS atoms list all pairs, and their reach is infinite.
 
-    Args:    frames: b configurations;  cutoff, skin: Å
-    Returns: lists padded to the largest number of neighbours, rounded up to a multiple of 8
-             where it can change
+    Args:
+        frames: b configurations
+        cutoff, skin: Å
+        segments: of an older list; no segment is narrower than there, and one that must be wider
+            gets room to spare, so that widths, each a program to compile, change rarely
+    Returns: lists whose segments are padded to the largest number of neighbours of their element,
+             rounded up to a multiple of 4 where it can change
     """
     positions, cell = np.asarray(frames.positions, float), np.asarray(frames.cell, float)
     pbc, real = np.asarray(frames.pbc), np.asarray(frames.mask)
     b, n = real.shape
     if not pbc.any() and n <= ALL_PAIRS:
-        other = np.array([[j for j in range(n) if j != i] for i in range(n)], int).reshape(n, n - 1)
-        index = np.broadcast_to(other, (b, n, n - 1)).copy()
-        mask = real[:, :, None] & real[:, other]
-        return Neighbors(index, np.zeros((b, n, n - 1, 3)), mask, positions, np.inf)
+        return _all_pairs(frames)
+    species = np.asarray(frames.species)
     search = NeighborList(cutoff=cutoff + skin, full_list=True, sorted=True)
     pairs = []
     for f in range(b):
         # vesin wants a box of full rank even where a direction is not periodic
-        box = cell[f] if pbc[f].all() else _complete(cell[f], pbc[f])
-        pairs.append(search.compute(positions[f, real[f]], box, pbc[f], quantities="ijS"))
-    counts = [np.bincount(i, minlength=n) for i, _, _ in pairs]
-    m = max(1, *(int(count.max()) for count in counts))
-    m += -m % 8
-    index, mask = np.zeros((b, n, m), int), np.zeros((b, n, m), bool)
-    shift = np.zeros((b, n, m, 3))
+        box = cell[f] if pbc[f].all() else complete(cell[f], pbc[f])
+        places = np.flatnonzero(real[f])
+        i, j, image = search.compute(positions[f, places], box, pbc[f], quantities="ijS")
+        pairs.append((places[i.astype(int)], places[j.astype(int)], image))
+    widths = _widths(pairs, species, frames.composition, dict(segments))
+    m = sum(widths.values())
+    start = dict(zip(widths, np.cumsum([0, *widths.values()]).tolist()))
+    index, mask = np.zeros((b, n, m), np.int32), np.zeros((b, n, m), bool)
+    shift = np.zeros((b, n, m, 3), np.float32)
     for f, (i, j, image) in enumerate(pairs):
-        i = i.astype(int)
-        slot = np.arange(len(i)) - np.concatenate([[0], np.cumsum(counts[f])])[i]
-        index[f, i, slot], shift[f, i, slot], mask[f, i, slot] = j, image, True
-    return Neighbors(index, shift, mask, positions, float(cutoff + skin))
+        for z in widths:
+            own = species[f][j] == z
+            at, to = i[own], j[own]
+            first = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=n))])
+            slot = start[z] + np.arange(len(at)) - first[at]
+            index[f, at, slot], shift[f, at, slot], mask[f, at, slot] = to, image[own], True
+    return Neighbors(index, shift, mask, positions, float(cutoff + skin), tuple(widths.items()))
 
 
-def _complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+def _all_pairs(frames: Frames) -> Neighbors:
+    """Every pair of isolated frames."""
+    species, real = np.asarray(frames.species), np.asarray(frames.mask)
+    b, n = species.shape
+    order = np.zeros((b, sum(count for _, count in frames.composition)), np.int32)
+    filled = np.zeros(order.shape, bool)
+    end = 0
+    for z, count in frames.composition:
+        for f in range(b):
+            places = np.flatnonzero(species[f] == z)
+            order[f, end : end + len(places)] = places
+            filled[f, end : end + len(places)] = True
+        end += count
+    index = np.broadcast_to(order[:, None], (b, n, order.shape[1])).copy()
+    mask = filled[:, None] & (index != np.arange(n)[:, None]) & real[:, :, None]
+    shift = np.zeros((*index.shape, 3), np.float32)
+    index[~mask] = 0
+    return Neighbors(
+        index, shift, mask, np.asarray(frames.positions, float), np.inf, frames.composition
+    )
+
+
+def _widths(pairs, species, composition, least: dict[int, int]) -> dict[int, int]:
+    """Slots of each element."""
+    widths = {}
+    for z, _ in composition:
+        needed = 1
+        for f, (i, j, _) in enumerate(pairs):
+            counts = np.bincount(i[species[f][j] == z])
+            needed = max(needed, int(counts.max(initial=0)))
+        if z in least:
+            needed = least[z] if needed <= least[z] else needed + needed // 8
+        widths[z] = needed + -needed % 4
+    return widths
+
+
+def complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """The cell with unit vectors, normal to the periodic ones, where it is not periodic."""
     box = cell.copy()
     _, _, normal = np.linalg.svd(cell[pbc].reshape(-1, 3), full_matrices=True)

@@ -1,15 +1,13 @@
 """Many steps in one compiled program, with neighbour lists renewed in between."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from kepton.atoms import Frames
-from kepton.atoms.neighbors import Neighbors, neighbors
+from kepton.atoms.neighbors import neighbors
 from kepton.dynamics.forcefield import ForceField
 from kepton.dynamics.integrate import LEAP, Integrator
 from kepton.dynamics.state import SKIN, State
@@ -60,9 +58,8 @@ def simulate(
         completed, broken = completed + np.asarray(now_completed), broken | np.asarray(now_broken)
         if int(left) == 0:
             return state, Info(completed, broken, rebuilds)
-        state = replace(
-            state, neighbors=_renewed(state.neighbors, state.frames, field.cutoff, skin)
-        )
+        renewed = neighbors(state.frames, field.cutoff, skin, state.neighbors.segments)
+        state = replace(state, neighbors=renewed)
         rebuilds += 1
 
 
@@ -91,23 +88,3 @@ def _run(field: ForceField, integrator: Integrator, state: State, steps):
     )
     state, left, _, completed, broken = jax.lax.while_loop(more, body, start)
     return state, jnp.where(state.alive.any(), left, 0), completed, broken
-
-
-def _renewed(old: Neighbors, frames: Frames, cutoff: float, skin: float) -> Neighbors:
-    """A new list no narrower than the old one, and with room to spare where it must be wider.
-
-    Every width is a program to compile, so the width changes rarely, and never shrinks.
-    """
-    new = neighbors(frames, cutoff, skin)
-    needed, width = new.index.shape[2], old.index.shape[2]
-    if needed > width:
-        width = needed + needed // 8
-        width += -width % 8
-    room: Any = [(0, 0), (0, 0), (0, width - needed)]
-    flat: Any = [*room, (0, 0)]
-    return replace(
-        new,
-        index=np.pad(new.index, room),
-        shift=np.pad(new.shift, flat),
-        mask=np.pad(new.mask, room),
-    )
