@@ -73,7 +73,7 @@ def single(request):
     rng = np.random.default_rng(0)
     forces = 10.0 * rng.standard_normal(frames.positions.shape) * frames.mask[..., None]
     label = Label(rng.normal(-100, 1, 12), forces, np.full((12, 3, 3), np.nan))
-    return fresh(name, config, 3, frames, label, key=0)
+    return fresh(name, config, 3, [(frames, label)], key=0)
 
 
 @pytest.fixture(scope="module")
@@ -295,8 +295,8 @@ def test_the_ensemble_is_the_mean_of_its_members(double):
     np.testing.assert_allclose(deviation, spread, rtol=0, atol=EXACT)
     assert all(np.all(own == 0) for _, own in alone)
     assert deviation.min() > 0
-    energies = jax.jit(type(double).member_energies)(double, frames, lists)
-    np.testing.assert_allclose(energies[1], alone[1][0].energy, rtol=0, atol=EXACT)
+    answers = jax.jit(type(double).answers)(double, frames, lists)
+    np.testing.assert_allclose(answers.energy[1], alone[1][0].energy, rtol=0, atol=EXACT)
     np.testing.assert_allclose(atom_deviation(jnp.asarray(forces)), spread, atol=EXACT)
 
 
@@ -366,4 +366,4 @@ def test_roughness_is_one_number_a_member(double):
         double.members.weights
     )
     assert rough.shape == (3,)
-    assert ((rough >= 0) & (rough <= 1)).all()
+    assert ((rough >= 0) & np.isfinite(rough)).all()

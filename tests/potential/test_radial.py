@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kepton.potential.deep_potential import BASIS_WIDTH, DeepPotential, DeepPotentialConfig
 from kepton.potential.radial import (
     chebyshev,
     chebyshev_nodes,
@@ -63,7 +62,7 @@ def test_the_clamp_is_a_constant_below_and_the_identity_above():
 
 def test_chebyshev_functions_are_cosines():
     x = np.linspace(-1, 1, 101)
-    values = chebyshev(jnp.asarray(1.0 + 1.5 * (x + 1)), 1.0, 4.0, 12)
+    values = np.stack(chebyshev(jnp.asarray(x), 12), axis=-1)
     expected = np.cos(np.arange(12) * np.arccos(x)[:, None])
     np.testing.assert_allclose(values, expected, atol=1e-13)
 
@@ -72,47 +71,7 @@ def test_chebyshev_functions_are_cosines():
 def test_the_transform_is_exact_for_polynomials(count):
     """Of degree below the number of nodes, between them as on them."""
     coefficients = np.random.default_rng(count).standard_normal(count)
-    nodes = chebyshev_nodes(1.0, 4.0, count)
-    at_nodes = chebyshev(jnp.asarray(nodes), 1.0, 4.0, count) @ coefficients
+    nodes = chebyshev_nodes(count)
+    at_nodes = np.stack(chebyshev(jnp.asarray(nodes), count), axis=-1) @ coefficients
     found = chebyshev_transform(count) @ np.asarray(at_nodes)
     np.testing.assert_allclose(found, coefficients, atol=1e-13 * count)
-
-
-def net(weights, s):
-    """The embedding net written down again: tanh layers, plus x, or (x, x) where it doubles."""
-    x = s[:, None]
-    for matrix in weights:
-        y = np.tanh(x @ matrix[:-1] + matrix[-1])
-        if y.shape[1] == x.shape[1]:
-            y = y + x
-        elif y.shape[1] == 2 * x.shape[1]:
-            y = y + np.concatenate([x, x], axis=1)
-        x = y
-    return x
-
-
-def test_the_basis_converges_to_the_exact_embedding_nets():
-    """Chebyshev interpolation of C2 functions: faster than K^-2, here from 8 to 64 functions."""
-    config = DeepPotentialConfig((1, 8), embedding=(4, 8), axis=4, fitting=(16, 16))
-    statistics = {
-        "bias": np.zeros(2),
-        "scale": 1.0,
-        "descriptor_mean": np.zeros((2, 32)),
-        "descriptor_scale": 1.0,
-        "neighbors": 1.0,
-        "basis_start": 0.8,
-        "core": np.full((2, 2), 0.8),
-    }
-    start, r = 0.8 + 0.5 * BASIS_WIDTH, np.linspace(0.9, 4.0, 400)
-    s = np.asarray(switch(jnp.asarray(r), config.smooth_A, config.cutoff_A)) / r
-    errors = []
-    for count in (8, 16, 32, 64):
-        sized = DeepPotentialConfig((1, 8), basis=count, embedding=(4, 8), axis=4, fitting=(16, 16))
-        model = DeepPotential.init(jax.random.key(1), sized, statistics).with_dtype(jnp.float64)
-        basis = np.asarray(chebyshev(jnp.asarray(r), start, config.cutoff_A, count))
-        found = np.einsum("rk,skm->srm", basis, model.radial_coefficients())
-        exact = [net([np.asarray(w[k]) for w in model.weights["embedding"]], s) for k in (0, 1)]
-        errors.append(np.abs(found - exact).max())
-    errors = np.array(errors)
-    assert (errors[1:] < errors[:-1] / 4).all()
-    assert errors[-1] < 1e-4

@@ -1,12 +1,14 @@
 """The architectures a potential can have, by name, under one contract."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from jaxtyping import Array, Float
 
-from kepton.atoms.frames import Frames
+from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
 from kepton.potential.deep_potential import DeepPotential, DeepPotentialConfig
+from kepton.potential.derive import Answer
 
 
 class Architecture(Protocol):
@@ -22,8 +24,8 @@ class Architecture(Protocol):
     config: Any
 
     @staticmethod
-    def prepare(config: Any, frames: Frames, energy: Any, forces: Any) -> dict[str, Any]:
-        """Statistics of a data set: b frames, (b,) eV, (b, n, 3) eV/Å."""
+    def prepare(config: Any, parts: Sequence[tuple[Frames, Neighbors, Label]]) -> dict[str, Any]:
+        """Statistics of a data set, in parts of one shape each."""
         ...
 
     @staticmethod
@@ -36,8 +38,12 @@ class Architecture(Protocol):
         """Å"""
         ...
 
-    def energies(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b"]:
-        """(b,) eV, float64; differentiable in positions and cell."""
+    def describe(self, frames: Frames, neighbors: Neighbors) -> Any:
+        """All that depends on the geometry alone: a pytree, the same for all members."""
+        ...
+
+    def answer(self, described: Any, virial: bool = True) -> Answer:
+        """Energy (b,) in float64, forces and virial (nan where not asked for) of a description."""
         ...
 
     def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
@@ -45,7 +51,15 @@ class Architecture(Protocol):
         ...
 
     def roughness(self) -> Float[Array, ""]:
-        """What training penalises beside the errors, dimensionless."""
+        """What training penalises beside the errors, eV^2/Å^2."""
+        ...
+
+    def fitted_to(self, frames: Frames, lists: Neighbors) -> "Architecture":
+        """The same model, with what holds it together far from data moved for new data."""
+        ...
+
+    def with_dtype(self, dtype: Any) -> "Architecture":
+        """The same function with nets in another precision."""
         ...
 
 

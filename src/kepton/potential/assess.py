@@ -16,18 +16,19 @@ def assess(ensemble: Ensemble, frames: Frames, label: Label) -> dict[str, Any]:
     Returns: {"frames", "atoms", "energy_per_atom" (eV), "forces" (eV/Å, over components),
              "forces_by_element", "force_rms_by_frame" (quantiles over frames of the root mean
              square over components), "virial_per_atom" (eV, None without virials)}, each error as
-             {"rmse", "mae", "max"}
+             {"rmse", "mae", "max"}; nan where no frame has forces
     Raises:  InputError: an element that the potential does not know
     """
     answer, _ = predict(ensemble, frames)
     atoms = np.asarray(frames.mask).sum(axis=1)
-    real = np.asarray(frames.mask)
-    off = np.asarray(answer.forces) - np.asarray(label.forces)
+    labelled = np.isfinite(label.forces).all(axis=(1, 2))
+    real = np.asarray(frames.mask) & labelled[:, None]
+    off = np.where(labelled[:, None, None], np.asarray(answer.forces) - label.forces, 0.0)
     by_element = {
-        chemical_symbols[z]: _summary(off[np.asarray(frames.species) == z])
+        chemical_symbols[z]: _summary(off[real & (np.asarray(frames.species) == z)])
         for z, _ in frames.composition
     }
-    by_frame = np.sqrt((off**2).sum(axis=(1, 2)) / (3 * atoms))
+    by_frame = np.sqrt((off**2).sum(axis=(1, 2)) / (3 * atoms))[labelled]
     known = np.isfinite(label.virial).all(axis=(1, 2))
     virial = (np.asarray(answer.virial) - label.virial)[known] / atoms[known, None, None]
     return {
@@ -37,13 +38,16 @@ def assess(ensemble: Ensemble, frames: Frames, label: Label) -> dict[str, Any]:
         "forces": _summary(off[real]),
         "forces_by_element": by_element,
         "force_rms_by_frame": {
-            f"{q:.0%}": float(np.quantile(by_frame, q)) for q in (0.5, 0.9, 0.95, 1.0)
+            f"{q:.0%}": float(np.quantile(by_frame, q)) if len(by_frame) else np.nan
+            for q in (0.5, 0.9, 0.95, 1.0)
         },
         "virial_per_atom": _summary(virial) if known.any() else None,
     }
 
 
 def _summary(error: np.ndarray) -> dict[str, float]:
+    if error.size == 0:
+        return dict.fromkeys(("rmse", "mae", "max"), float("nan"))
     return {
         "rmse": float(np.sqrt(np.mean(error**2))),
         "mae": float(np.mean(np.abs(error))),

@@ -1,5 +1,6 @@
 """Deep Potential (DeepPot-SE, `se_e2_a`), its embedding nets evaluated as a radial basis."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Array, Float
 
-from kepton.atoms.frames import Frames, Real
-from kepton.atoms.neighbors import Neighbors, neighbors
+from kepton.atoms.frames import Frames, Label, Real
+from kepton.atoms.neighbors import Neighbors
+from kepton.potential.derive import Answer, derive
+from kepton.potential.environment import Environment, places_of, project, take
+from kepton.potential.nets import hidden, output, random_net
 from kepton.potential.radial import (
     chebyshev,
     chebyshev_nodes,
@@ -21,10 +25,13 @@ from kepton.potential.radial import (
 )
 from kepton.potential.zbl import zbl
 
-DESCRIPTOR_RANGE = 7.0
-"""deviations of the descriptor that make one unit of a fitting net's input"""
+DESCRIPTOR_RANGE, DESCRIPTOR_SIZE = 7.0, 3.0
+"""so many deviations of the descriptor, and its size so many times, make one unit of the input of a
+fitting net"""
+PARTS = 0.5
+"""eV/Å, of what a neighbour adds to a force, at least"""
 BASIS_WIDTH = 0.2
-"""Å over which distances below any in the data are clamped"""
+"""Å below `basis_start` over which distances are clamped"""
 
 
 @dataclass(frozen=True)
@@ -39,101 +46,117 @@ class DeepPotentialConfig:
         embedding: widths of the embedding net; the last is the number M of channels
         axis: number of channels of the second factor of the descriptor
         fitting: widths of the hidden layers of the fitting net
+        one_sided: an embedding net a neighbour's element; else one a pair of elements
+        activation: of the embedding nets and of the fitting nets
+        excluded: (atom, neighbour), atomic numbers of pairs that the descriptor does not see
     """
 
     species: tuple[int, ...]
     cutoff_A: float = 4.0
     smooth_A: float = 1.0
-    basis: int = 24
+    basis: int = 16
     embedding: tuple[int, ...] = (8, 16)
     axis: int = 6
     fitting: tuple[int, ...] = (64, 64, 64)
+    one_sided: bool = True
+    activation: tuple[str, str] = ("tanh", "tanh")
+    excluded: tuple[tuple[int, int], ...] = ()
 
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["weights", "statistics"],
-    meta_fields=["config"],
+    meta_fields=["config", "exact"],
 )
 @dataclass(frozen=True)
 class DeepPotential:
     """Energy as a sum over atoms of a net of a smooth, symmetric descriptor of the surroundings.
 
     E = sum_i b_{z_i} + a net_{z_i}(D_i),   D_i = T_i T_i<^T,   T_i = (1/N) sum_j G_{z_j}(s_ij) R_ij
-    R_ij = s(r) (1, x/r, y/r, z/r),   s(r) = w(r) / r,   G(s(r)) = sum_k C_k T_k(r)
+    R_ij = s(r) (1, x/r, y/r, z/r),   s(r) = w(r) / r,   G(s) = sum_k C_k T_k(2 s / s_max - 1)
 
-    The embedding nets G are evaluated at the Chebyshev nodes only, never at a neighbour: the
-    model is defined by the interpolant, in training as in use. Below `core` (just below the
-    shortest distances in the data, for each pair of elements) a ZBL repulsion is switched on.
+    The embedding nets G are functions of s alone, so they are evaluated at the Chebyshev nodes in
+    s, never at a neighbour: the interpolant is the model, in training as in use, and `exact` tells
+    how far it is from the nets themselves. Below `core` (just below the shortest distances in the
+    data, for each pair of elements) a ZBL repulsion is switched on.
+
+    Models of DeePMD-kit shift and scale R by `environment_mean` and `environment_scale` of the
+    central atom's element, and fill T up with empty neighbours at s = 0:
+
+    R_ij = ((s - m) / c_0, s x / (c_1 r), ...),   G = G((s - m) / c_0),   j = 1 ... sel
 
     Args:
         weights: what training moves: `embedding` and `fitting`, lists of (S, in + 1, out), the
-            last row of each matrix being the bias
+            last row of each matrix being the bias; two-sided embeddings (S^2, in + 1, out), the
+            element of the central atom first
         statistics: what data fix: energy `bias` (S,) and `scale`, `descriptor_mean` (S, d) and
-            `descriptor_scale` (), `neighbors` (), `basis_start` (), `core` (S, S)
+            `descriptor_scale` (), `neighbors` (), `basis_start` (), `selected` (S,) the largest
+            number of neighbours; `core` (S, S) and, both (S, 2) or (S,), `environment_mean`,
+            `environment_scale` where the model has them
+        exact: evaluate the nets at every neighbour
     Source: Zhang et al., NeurIPS 2018, arXiv:1805.09003
     """
 
     weights: dict[str, list[Float[Real, "..."]]]
     statistics: dict[str, Float[Real, "..."]]
     config: DeepPotentialConfig = field(metadata={"static": True})
+    exact: bool = field(default=False, metadata={"static": True})
 
     @staticmethod
     def init(key, config: DeepPotentialConfig, statistics: dict[str, Any]) -> "DeepPotential":
         """Random weights, scaled by fan-in, as the nets of every element start."""
         count = len(config.species)
-
-        def net(key, widths):
-            keys = jax.random.split(key, len(widths) - 1)
-            return [
-                jnp.concatenate(
-                    [
-                        jax.random.normal(k, (count, i, o), jnp.float32) / np.sqrt(i),
-                        0.1
-                        * jax.random.normal(jax.random.fold_in(k, 1), (count, 1, o), jnp.float32),
-                    ],
-                    axis=1,
-                )
-                for k, i, o in zip(keys, widths, widths[1:])
-            ]
-
         embedding, fitting = jax.random.split(key)
         width = config.embedding[-1] * config.axis
+        nets = count if config.one_sided else count**2
         weights = {
-            "embedding": net(embedding, (1, *config.embedding)),
-            "fitting": net(fitting, (width, *config.fitting, 1)),
+            "embedding": random_net(embedding, nets, (1, *config.embedding)),
+            "fitting": random_net(fitting, count, (width, *config.fitting, 1)),
         }
         weights["fitting"][-1] = 0.1 * weights["fitting"][-1]
         statistics = {name: jnp.asarray(value, jnp.float64) for name, value in statistics.items()}
         return DeepPotential(weights, statistics, config)
 
     @staticmethod
-    def prepare(config: DeepPotentialConfig, frames: Frames, energy, forces) -> dict[str, Any]:
-        """Statistics of a data set: b frames, (b,) eV, (b, n, 3) eV/Å.
+    def prepare(
+        config: DeepPotentialConfig, parts: Sequence[tuple[Frames, Neighbors, Label]]
+    ) -> dict[str, Any]:
+        """Statistics of a data set.
 
         One scale serves all channels of the descriptor, far above their deviation, so that the
-        nets start as nearly linear functions of it: the smoothest fit of few data.
+        nets start as nearly linear functions of it: the smoothest fit of few data. It is above
+        their size too, since the descriptor moves by its size while the embedding nets learn,
+        and the atoms of a cold crystal hardly move it at all.
         """
         species = np.array(config.species)
-        counts = (np.asarray(frames.species)[:, :, None] == species).sum(axis=1)
-        shortest = shortest_distances(config, frames)
-        lists = neighbors(frames, config.cutoff_A)
+        found = [_shortest_and_most(config, frames, lists) for frames, lists, _ in parts]
+        shortest = np.min([one[0] for one in found], axis=0)
+        pairs = sum(float(np.sum(lists.mask)) for _, lists, _ in parts)
+        atoms = sum(float(np.sum(frames.mask)) for frames, _, _ in parts)
         statistics = {
-            "bias": np.linalg.lstsq(counts.astype(float), np.asarray(energy), rcond=None)[0],
-            "scale": np.sqrt(np.mean(np.asarray(forces)[np.asarray(frames.mask)] ** 2) + 1e-6),
+            "bias": _energy_bias(species, parts),
+            "scale": _force_scale(parts),
             "descriptor_mean": np.zeros((len(species), config.embedding[-1] * config.axis)),
             "descriptor_scale": 1.0,
-            "neighbors": max(1.0, float(lists.mask.sum() / np.sum(frames.mask)) ** 0.5),
-            "basis_start": 0.9 * shortest.min(),
+            "neighbors": max(1.0, (pairs / atoms) ** 0.5),
+            "selected": np.max([one[1] for one in found], axis=0),
+            "basis_start": 0.95 * shortest.min(),
             "core": 0.9 * shortest,
         }
         model = DeepPotential.init(jax.random.key(0), config, statistics)
-        values = np.asarray(model.descriptor(model.projection(frames, lists)))
-        members = [values[np.asarray(frames.species) == z] for z in species]
-        statistics["descriptor_mean"] = np.stack([v.mean(axis=0) for v in members])
-        spread = np.sqrt(np.mean([v.var(axis=0).mean() for v in members]))
-        statistics["descriptor_scale"] = DESCRIPTOR_RANGE * float(spread) + 1e-6
-        return statistics
+        values: dict[int, list[np.ndarray]] = {}
+        for frames, lists, _ in parts:
+            for z, value in model.descriptors(frames, lists).items():
+                count = (np.asarray(frames.species) == z).sum(axis=1)
+                real = np.arange(value.shape[1]) < count[:, None]
+                values.setdefault(z, []).append(np.asarray(value)[real])
+        joined = {z: np.concatenate(value) for z, value in values.items()}
+        for z, value in joined.items():
+            statistics["descriptor_mean"][config.species.index(z)] = value.mean(axis=0)
+        spread = np.sqrt(np.mean([value.var(axis=0).mean() for value in joined.values()]))
+        size = np.sqrt(np.mean([np.mean(value**2) for value in joined.values()]))
+        scale = DESCRIPTOR_RANGE * spread + DESCRIPTOR_SIZE * size
+        return statistics | {"descriptor_scale": float(scale) + 1e-9}
 
     @property
     def cutoff(self) -> float:
@@ -145,135 +168,331 @@ class DeepPotential:
         """Precision of the nets."""
         return self.weights["fitting"][0].dtype
 
-    def radial_coefficients(self) -> Float[Array, "S K M"]:
-        """C: the embedding nets of each element as coefficients of the radial basis."""
-        config, statistics = self.config, self.statistics
-        start = statistics["basis_start"] + 0.5 * BASIS_WIDTH
-        nodes = chebyshev_nodes(start, config.cutoff_A, config.basis)
-        s = switch(nodes, config.smooth_A, config.cutoff_A) / nodes
-        hidden = jnp.broadcast_to(
-            s.astype(self.dtype)[None, :, None], (len(config.species), config.basis, 1)
-        )
-        for matrix in self.weights["embedding"]:
-            hidden = _residual_layer(hidden, matrix)
-        transform = jnp.asarray(chebyshev_transform(config.basis), self.dtype)
-        return jnp.einsum("kq,sqm->skm", transform, hidden)
+    def describe(self, frames: Frames, neighbors: Neighbors) -> Any:
+        """All that depends on the geometry alone."""
+        if self.exact:
+            return frames, neighbors
+        repulsion = self.repulsion if "core" in self.statistics else None
+        return project(frames, neighbors, self._radial, repulsion, self.dtype)
 
-    def projection(self, frames: Frames, lists: Neighbors) -> Float[Array, "b n S K 4"]:
-        """A_i = sum_j B(r_ij) (x) R_ij by element of j, (b, n, S, K, 4): free of weights."""
-        config = self.config
-        pairs = lists.vectors(frames).astype(self.dtype)
-        x, y, z = pairs[..., 0], pairs[..., 1], pairs[..., 2]
-        r = jnp.sqrt(x * x + y * y + z * z)
-        start = self.statistics["basis_start"].astype(self.dtype)
-        basis = chebyshev(
-            clamp(r, start, BASIS_WIDTH), start + 0.5 * BASIS_WIDTH, config.cutoff_A, config.basis
-        )
-        s = switch(r, config.smooth_A, config.cutoff_A) / r
-        rows = s[..., None] * jnp.stack([jnp.ones_like(r), x / r, y / r, z / r], axis=-1)
-        kinds = jax.nn.one_hot(self._kinds(frames, lists)[1], len(config.species), dtype=self.dtype)
-        weighted = kinds * lists.mask[..., None].astype(self.dtype)
-        return jnp.einsum("bnms,bnmk,bnmc->bnskc", weighted, basis, rows)
+    def answer(self, described: Any, virial: bool = True) -> Answer:
+        """Energy (float64), forces and, if asked for, virial of what `describe` returned."""
+        if self.exact:
+            return derive(self._exact_energies, *described)
+        environment: Environment = described
 
-    def descriptor(self, projection: Float[Array, "b n S K 4"]) -> Float[Array, "b n d"]:
-        """D = T T<^T before it is scaled."""
-        neighbors = self.statistics["neighbors"].astype(self.dtype)
-        t = jnp.einsum("bnskc,skm->bnmc", projection, self.radial_coefficients()) / neighbors
-        d = jnp.einsum("bnmc,bnac->bnma", t, t[:, :, : self.config.axis])
-        return d.reshape(*d.shape[:2], -1)
+        def total(projection):
+            energy = self._energies(projection, environment)
+            return energy.sum(), energy
 
-    def _kinds(self, frames: Frames, lists: Neighbors):
-        """Places in `species` of every atom and of every neighbour."""
-        place = jnp.searchsorted(jnp.array(self.config.species), frames.species)
-        return place, jax.vmap(lambda place, j: place[j])(place, lists.index)
-
-    def energies(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b"]:
-        """Energy of each frame, eV, in float64."""
-        config, statistics = self.config, self.statistics
-        species = jnp.asarray(frames.species)
-        descriptor = self.descriptor(self.projection(frames, neighbors))
-        place, _ = self._kinds(frames, neighbors)
-        total = self._repulsion(frames, neighbors)
-        total = total + (statistics["bias"][place] * frames.mask).sum(axis=1)
-        for number, count in frames.composition:
-            s = config.species.index(number)
-            member = species == number
-            places = partial(jnp.nonzero, size=count, fill_value=-1)
-            (atoms,) = jax.vmap(places)(member)
-            hidden = jnp.take_along_axis(descriptor, atoms[..., None] % species.shape[1], axis=1)
-            mean = statistics["descriptor_mean"][s].astype(self.dtype)
-            hidden = (hidden - mean) * (1.0 / statistics["descriptor_scale"]).astype(self.dtype)
-            *layers, last = [matrix[s] for matrix in self.weights["fitting"]]
-            for matrix in layers:
-                hidden = _residual_layer(hidden, matrix)
-            atomic = (hidden @ last[:-1] + last[-1])[..., 0].astype(jnp.float64)
-            total = total + statistics["scale"] * jnp.where(atoms >= 0, atomic, 0.0).sum(axis=1)
-        return total
-
-    def _repulsion(self, frames: Frames, lists: Neighbors) -> Float[Array, "b"]:
-        place, other = self._kinds(frames, lists)
-        outer = self.statistics["core"][place[:, :, None], other]
-        numbers = jnp.array(self.config.species, jnp.float64)
-        r = jnp.linalg.norm(lists.vectors(frames), axis=-1)
-        pair = zbl(r, numbers[place][:, :, None], numbers[other], 0.7 * outer, outer)
-        return 0.5 * jnp.where(lists.mask, pair, 0.0).sum(axis=(1, 2))
+        (_, energy), slope = jax.value_and_grad(total, has_aux=True)(environment.projection)
+        pulls = environment.pull(slope)
+        if environment.push is not None:
+            energy = energy + environment.push[0]
+        moments = environment.virial(pulls) if virial else jnp.full((len(energy), 3, 3), jnp.nan)
+        return Answer(energy, environment.forces(pulls), moments)
 
     def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
         """Powers of the projection summed over the atoms of each element, by radial function."""
-        a = self.projection(frames, neighbors)
-        power = jnp.stack([a[..., 0] ** 2, (a[..., 1:] ** 2).sum(axis=-1)], axis=-1)
-        kinds = jax.nn.one_hot(self._kinds(frames, neighbors)[0], len(self.config.species))
-        kinds = kinds * frames.mask[..., None]
-        sums = jnp.einsum("bnz,bnskp->bzskp", kinds, jnp.sqrt(power[..., :8, :] + 1e-12))
-        return sums.reshape(len(frames), -1)
+        environment = project(frames, neighbors, self._radial, None, self.dtype)
+        a = environment.projection[..., :8]
+        power = jnp.stack([a[:, :, 0] ** 2, (a[:, :, 1:] ** 2).sum(axis=2)], axis=-1)
+        sums = [
+            (take(jnp.sqrt(power + 1e-12), at) * (at >= 0)[..., None, None, None]).sum(axis=1)
+            for at in environment.places
+        ]
+        return jnp.stack(sums, axis=1).reshape(len(frames), -1)
 
     def roughness(self) -> Float[Array, ""]:
-        """Share of the radial coefficients' power in their upper quarter."""
-        coefficients = self.radial_coefficients()
-        tail = coefficients[:, -(coefficients.shape[1] // 4) :]
-        return (tail**2).sum() / (coefficients**2).sum()
+        """Mean square error of the forces by the radial basis, as the nets at twice the nodes tell.
 
-    def fitted_to(self, frames: Frames) -> "DeepPotential":
+        f^2 sum_{k >= K} (k C_k)^2 / sum_k (k C_k)^2
+
+        f is the size of the parts that a force is the sum of: the scale of the forces, or PARTS
+        where they nearly cancel, as in a cold crystal.
+        """
+        count = self.config.basis
+        c = jnp.stack([c for s in range(self._sides) for c in self._coefficients(s, 2 * count)])
+        power = ((jnp.arange(2 * count, dtype=self.dtype)[:, None] * c) ** 2).sum((0, 1, 3))
+        size = jnp.maximum(self.statistics["scale"], PARTS).astype(self.dtype)
+        return size**2 * power[count:].sum() / power.sum()
+
+    def fitted_to(self, frames: Frames, lists: Neighbors) -> "DeepPotential":
         """The same model with its repulsive core moved below the shortest distances of new data."""
-        core = np.minimum(
-            np.asarray(self.statistics["core"]), 0.9 * shortest_distances(self.config, frames)
-        )
-        start = min(float(self.statistics["basis_start"]), float(core.min()))
-        moved = {"core": jnp.asarray(core), "basis_start": jnp.asarray(start)}
+        shortest, selected = _shortest_and_most(self.config, frames, lists)
+        start = min(float(self.statistics["basis_start"]), 0.95 * float(shortest.min()))
+        moved = {
+            "core": np.minimum(np.asarray(self.statistics["core"]), 0.9 * shortest),
+            "basis_start": start,
+            "selected": np.maximum(np.asarray(self.statistics["selected"]), selected),
+        }
+        moved = {name: jnp.asarray(value, jnp.float64) for name, value in moved.items()}
         return replace(self, statistics=self.statistics | moved)
 
     def with_dtype(self, dtype) -> "DeepPotential":
         """The same function with nets in another precision."""
         return replace(self, weights=jax.tree.map(lambda w: w.astype(dtype), self.weights))
 
+    @jax.jit
+    def descriptors(self, frames: Frames, lists: Neighbors) -> dict[int, Float[Array, "b c d"]]:
+        """D of every atom before it is scaled, by atomic number, in the order of their places."""
+        environment = project(frames, lists, self._radial, None, self.dtype)
+        projection = environment.projection
+        found = {}
+        for z, places in zip(environment.elements, environment.places):
+            centre = self.config.species.index(z)
+            own = take(projection, places)
+            t = self._moments(
+                own.reshape(-1, *own.shape[2:]),
+                self._coefficients(centre),
+                centre,
+                environment.elements,
+            )
+            found[z] = self._descriptor(t).reshape(*places.shape, -1)
+        return found
 
-def _residual_layer(x: Float[Array, "... i"], matrix: Float[Array, "... i+1 o"]):
-    """tanh(x W + b), plus x where the width stays, plus (x, x) where it doubles."""
-    y = jnp.tanh(x @ matrix[..., :-1, :] + matrix[..., -1:, :])
-    if y.shape[-1] == x.shape[-1]:
-        return y + x
-    if y.shape[-1] == 2 * x.shape[-1]:
-        return y + jnp.concatenate([x, x], axis=-1)
-    return y
+    @property
+    def _sides(self) -> int:
+        """Number of different sets of radial coefficients."""
+        plain = self.config.one_sided and "environment_mean" not in self.statistics
+        return 1 if plain else len(self.config.species)
+
+    @property
+    def largest(self) -> Float[Array, ""]:
+        """s_max: s where distances are clamped, 1/Å."""
+        return smooth(self.statistics["basis_start"] - 0.5 * BASIS_WIDTH, self.config)
+
+    def _radial(self, r: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+        """B_k(r) = s(r) T_k(2 s / s_max - 1), s clamped below the shortest distances."""
+        config = self.config
+        lowest = self.statistics["basis_start"].astype(r.dtype) - BASIS_WIDTH
+        inner = smooth(clamp(r, lowest, BASIS_WIDTH), config)
+        x = 2.0 * inner / self.largest.astype(r.dtype) - 1.0
+        s = smooth(r, config)
+        return [s * t for t in chebyshev(x, config.basis)]
+
+    def _normal(self, centre: int) -> tuple[Any, Any, Any]:
+        """(m, c_0, c_1) of the central atom's element."""
+        if "environment_mean" not in self.statistics:
+            return 0.0, 1.0, 1.0
+        mean = self.statistics["environment_mean"][centre].astype(self.dtype)
+        scale = self.statistics["environment_scale"][centre].astype(self.dtype)
+        return mean, scale[0], scale[1]
+
+    def _embedding(self, x: Float[Array, "q"], centre: int, other: Any) -> Array:
+        """G of one central element, of one neighbour's (q, M) or of all (S, q, M)."""
+        count = len(self.config.species)
+        layers = self.weights["embedding"]
+        if not self.config.one_sided:
+            layers = [matrix[centre * count : (centre + 1) * count] for matrix in layers]
+        return hidden(x[..., None], [m[other] for m in layers], self.config.activation[0])
+
+    def channels(self, s: Float[Array, "q"], centre: int) -> tuple[Array, Array]:
+        """What stands in T beside s, for the constant row of R and for the three that turn.
+
+        A row less what it is without a neighbour, over s:  G(x) / c_1,  and with x_0 = x at s = 0
+        (G(x) - (m / c_0) (G(x) - G(x_0)) / (x - x_0)) / c_0
+
+        Args:    s: 1/Å;  centre: place of the central atom's element
+        Returns: two (S, q, M), by element of the neighbour
+        """
+        mean, scale, scale_1 = self._normal(centre)
+        x = ((s - mean) / scale).astype(self.dtype)
+        net = partial(self._embedding, centre=centre, other=slice(None))
+        g = net(x)
+        if "environment_mean" not in self.statistics:
+            return g, g
+        quotient = _difference_quotient(net, x, (s / scale).astype(self.dtype))
+        return (g - mean / scale * quotient) / scale, g / scale_1
+
+    def _coefficients(
+        self, centre: int, count: int | None = None
+    ) -> tuple[Float[Array, "S K M"], Float[Array, "S K M"]]:
+        """C_k of both kinds of rows, by the nets at so many nodes."""
+        count = count or self.config.basis
+        s = 0.5 * self.largest * (1.0 + chebyshev_nodes(count))
+        transform = jnp.asarray(chebyshev_transform(count), self.dtype)
+        constant, turning = self.channels(s, centre)
+        turned = jnp.einsum("kq,sqm->skm", transform, turning)
+        if constant is turning:
+            return turned, turned
+        return jnp.einsum("kq,sqm->skm", transform, constant), turned
+
+    def seen(self, centre: int, elements: tuple[int, ...]) -> list[int]:
+        """Places in `elements` of those that an element's atoms see."""
+        z = self.config.species[centre]
+        return [k for k, other in enumerate(elements) if (z, other) not in self.config.excluded]
+
+    def _moments(
+        self,
+        projection: Float[Array, "a 4 E K"],
+        coefficients: tuple[Float[Array, "S K M"], Float[Array, "S K M"]],
+        centre: int,
+        elements: tuple[int, ...],
+    ) -> Float[Array, "a 4 M"]:
+        """T of atoms of one element, from the radial basis."""
+        seen = self.seen(centre, elements)
+        rows = np.array([self.config.species.index(elements[k]) for k in seen], int)
+        a = projection if len(seen) == len(elements) else projection[:, :, np.array(seen, int)]
+        constant, turning = (c[rows] for c in coefficients)
+        if constant is turning or self._sides == 1:
+            t = jnp.einsum("acsk,skm->acm", a, turning)
+        else:
+            first = jnp.einsum("acsk,skm->acm", a[:, :1], constant)
+            t = jnp.concatenate([first, jnp.einsum("acsk,skm->acm", a[:, 1:], turning)], axis=1)
+        return (t + self.empty_slots(centre)) / self.statistics["neighbors"].astype(self.dtype)
+
+    def empty_slots(self, centre: int) -> Any:
+        """What T holds when all slots are empty: sum_j G(x_0) (-m / c_0, 0, 0, 0)."""
+        if "environment_mean" not in self.statistics:
+            return 0.0
+        mean, scale, _ = self._normal(centre)
+        seen = np.array(self.seen(centre, self.config.species), int)
+        net = self._embedding(-mean[None] / scale, centre, seen)[:, 0]
+        slots = self.statistics["selected"][seen].astype(self.dtype)
+        row = (-mean / scale) * jnp.einsum("s,sm->m", slots, net)
+        return jnp.zeros((4, len(row)), self.dtype).at[0].set(row)
+
+    def _descriptor(self, t: Float[Array, "a 4 M"]) -> Float[Array, "a d"]:
+        """D = T T<^T"""
+        # four terms in the open: XLA's products of so small matrices are slower on a CPU
+        parts = [t[:, c, :, None] * t[:, c, None, : self.config.axis] for c in range(4)]
+        return (parts[0] + parts[1] + parts[2] + parts[3]).reshape(len(t), -1)
+
+    def _atomic(self, t: Float[Array, "a 4 M"], centre: int) -> Float[Array, "a"]:
+        """Energies of atoms of one element, eV, without their bias."""
+        statistics = self.statistics
+        mean = statistics["descriptor_mean"][centre].astype(self.dtype)
+        inverse = (1.0 / statistics["descriptor_scale"]).astype(self.dtype)
+        x = (self._descriptor(t) - mean) * inverse
+        *layers, last = [matrix[centre] for matrix in self.weights["fitting"]]
+        net = output(hidden(x, layers, self.config.activation[1]), last)[:, 0]
+        return statistics["scale"] * net.astype(jnp.float64)
+
+    def _sum(self, moments: Any, frames_of: tuple[Any, ...], elements: tuple[int, ...]) -> Array:
+        """(b,) energies from T of the atoms of each element, and their places."""
+        total: Any = 0.0
+        for z, places in zip(elements, frames_of):
+            centre = self.config.species.index(z)
+            atomic = self._atomic(moments(z, places), centre).reshape(places.shape)
+            atomic = atomic + self.statistics["bias"][centre]
+            total = total + jnp.where(places >= 0, atomic, 0.0).sum(axis=1)
+        return total
+
+    def _energies(
+        self, projection: Float[Array, "b n 4 S K"], environment: Environment
+    ) -> Float[Array, "b"]:
+        """Energy of each frame from A, without the repulsion."""
+        elements = environment.elements
+        shared = self._coefficients(0) if self._sides == 1 else None
+
+        def moments(z, places):
+            centre = self.config.species.index(z)
+            own = take(projection, places)
+            own = own.reshape(-1, *own.shape[2:])
+            return self._moments(own, shared or self._coefficients(centre), centre, elements)
+
+        return self._sum(moments, environment.places, elements)
+
+    def _exact_energies(self, frames: Frames, lists: Neighbors) -> Float[Array, "b"]:
+        """Energy of each frame, the nets evaluated at every neighbour."""
+        elements = tuple(z for z, _ in lists.slots)
+        vectors = lists.vectors(frames).astype(self.dtype)
+
+        def moments(z, places):
+            centre = self.config.species.index(z)
+            mean, scale, scale_1 = self._normal(centre)
+            own = take(vectors, places)
+            own = own.reshape(-1, *own.shape[2:])
+            t = jnp.zeros((len(own), 4, self.config.embedding[-1])) + self.empty_slots(centre)
+            for k in self.seen(centre, elements):
+                other, slot = lists.slots[k]
+                d = own[:, slot]
+                r = jnp.linalg.norm(d, axis=-1)
+                s = smooth(r, self.config)
+                place = self.config.species.index(other)
+                net = partial(self._embedding, centre=centre, other=place)
+                x, empty = (s - mean) / scale, jnp.asarray(-mean / scale, self.dtype)[None]
+                g = net(x.ravel()).reshape(*x.shape, -1)
+                first = g * x[..., None] - net(empty) * empty
+                turning = jnp.einsum("am,ami->aim", s / r / scale_1, d)
+                rest = jnp.einsum("aim,ame->aie", turning, g)
+                t = t + jnp.concatenate([first.sum(axis=1, keepdims=True), rest], axis=1)
+            return t / self.statistics["neighbors"]
+
+        total = self._sum(moments, places_of(frames), elements)
+        if "core" not in self.statistics:
+            return total
+        r = jnp.linalg.norm(lists.vectors(frames), axis=-1)
+        for z, slot in lists.slots:
+            own, other = (
+                jnp.asarray(frames.species)[:, :, None].astype(float),
+                jnp.asarray(float(z)),
+            )
+            pair = self.repulsion(r[..., slot], own, other)
+            total = total + 0.5 * jnp.where(lists.mask[..., slot], pair, 0.0).sum(axis=(1, 2))
+        return total
+
+    def repulsion(self, r: Float[Array, "..."], z_i, z_j) -> Float[Array, "..."]:
+        """ZBL below the shortest distances of the data, eV."""
+        species = jnp.array(self.config.species)
+        places = (jnp.searchsorted(species, jnp.asarray(z).astype(int)) for z in (z_i, z_j))
+        outer = self.statistics["core"][tuple(places)].astype(r.dtype)
+        return zbl(r, z_i, z_j, 0.7 * outer, outer)
 
 
-def shortest_distances(config: DeepPotentialConfig, frames: Frames) -> Float[np.ndarray, "S S"]:
-    """Shortest distance in the data between every two elements, Å.
+def smooth(r: Any, config: DeepPotentialConfig) -> Any:
+    """s(r) = w(r) / r, 1/Å"""
+    return switch(r, config.smooth_A, config.cutoff_A) / r
+
+
+def _difference_quotient(net, x: Float[Array, "q"], step: Float[Array, "q"]) -> Array:
+    """(G(x) - G(x - step)) / step, by quadrature of G' where the step is short."""
+    points, weights = np.polynomial.legendre.leggauss(4)
+    mean: Any = 0.0
+    for point, weight in zip((0.5 + 0.5 * points).tolist(), (0.5 * weights).tolist()):
+        slope = jax.jvp(net, (x - point * step,), (jnp.ones_like(x),))[1]
+        mean = mean + weight * slope
+    short = jnp.abs(step)[:, None] < 0.3
+    safe = jnp.where(short, 1.0, step[:, None])
+    return jnp.where(short, mean, (net(x) - net(x - step)) / safe)
+
+
+def _energy_bias(species: np.ndarray, parts: Sequence[tuple[Frames, Neighbors, Label]]) -> Any:
+    """Energy of an atom of each element by least squares, of least norm where collinear, eV."""
+    counts = [
+        (np.asarray(frames.species)[:, :, None] == species).sum(axis=1) for frames, _, _ in parts
+    ]
+    energies = np.concatenate([np.asarray(label.energy) for _, _, label in parts])
+    return np.linalg.lstsq(np.concatenate(counts).astype(float), energies, rcond=None)[0]
+
+
+def _force_scale(parts: Sequence[tuple[Frames, Neighbors, Label]]) -> float:
+    """Root mean square force component, eV/Å."""
+    forces = [np.asarray(label.forces)[np.asarray(frames.mask)] for frames, _, label in parts]
+    known = np.concatenate(forces)
+    known = known[np.isfinite(known)]
+    return float(np.sqrt(np.mean(known**2) + 1e-6)) if len(known) else 1.0
+
+
+def _shortest_and_most(
+    config: DeepPotentialConfig, frames: Frames, lists: Neighbors
+) -> tuple[Float[np.ndarray, "S S"], Float[np.ndarray, "S"]]:
+    """Shortest distance between every two elements, Å, and most neighbours of each, in the data.
 
     Where a pair never comes within the cutoff, 0.7 of the sum of covalent radii.
     """
-    lists = neighbors(frames, config.cutoff_A)
-    r = np.linalg.norm(np.asarray(lists.vectors(frames)), axis=-1)
+    r = lists.distances(frames)
     numbers = np.asarray(frames.species)
-    others = np.take_along_axis(
-        np.broadcast_to(numbers[:, None, :], (*numbers.shape, numbers.shape[1])), lists.index, 2
-    )
     radii = covalent_radii[list(config.species)]
     shortest = 0.7 * (radii[:, None] + radii)
-    for s, z_i in enumerate(config.species):
-        for t, z_j in enumerate(config.species):
-            pairs = lists.mask & (numbers[:, :, None] == z_i) & (others == z_j)
-            pairs = pairs & (r < config.cutoff_A)
+    most = np.ones(len(config.species))
+    for other, slot in lists.slots:
+        t = config.species.index(other)
+        near = lists.mask[..., slot] & (r[..., slot] < config.cutoff_A)
+        most[t] = max(1, near.sum(axis=2).max())
+        for s, z in enumerate(config.species):
+            pairs = near & (numbers[:, :, None] == z)
             if pairs.any():
-                shortest[s, t] = r[pairs].min()
-    return shortest
+                shortest[s, t] = r[..., slot][pairs].min()
+    return shortest, most

@@ -1,6 +1,5 @@
-"""An ensemble of potentials in one program, and the one place where forces are derived."""
+"""An ensemble of potentials in one program."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,43 +13,12 @@ from jaxtyping import Array, Bool, Float
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors, neighbors
 from kepton.errors import InputError
+from kepton.potential.derive import Answer
 
-
-def derive(energies: Callable, frames: Frames, neighbors: Neighbors) -> Label:
-    """Energy, forces and virial of any differentiable energy.
-
-    F = -dE/dx,   W = -dE/d strain at x (1 + strain), cell (1 + strain)
-
-    Args:    energies: (frames, neighbors) -> (b,) eV
-    Returns: Label of b frames: eV, eV/Å, eV
-    """
-
-    def total(positions, strain):
-        bent = replace(
-            frames,
-            positions=positions + jnp.einsum("bnc,bcd->bnd", positions, strain),
-            cell=frames.cell + jnp.einsum("bsc,bcd->bsd", frames.cell, strain),
-        )
-        energy = energies(bent, neighbors)
-        return energy.sum(), energy
-
-    positions = jnp.asarray(frames.positions)
-    strain = jnp.zeros((len(frames), 3, 3))
-    (_, energy), (slope, torsion) = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(
-        positions, strain
-    )
-    return Label(energy, -slope, -0.5 * (torsion + torsion.mT))
-
-
-def forces(energies: Callable, frames: Frames, neighbors: Neighbors):
-    """(b,) energies and (b, n, 3) forces -dE/dx, where the virial is not needed."""
-
-    def total(positions):
-        energy = energies(frames.with_positions(positions), neighbors)
-        return energy.sum(), energy
-
-    (_, energy), slope = jax.value_and_grad(total, has_aux=True)(jnp.asarray(frames.positions))
-    return energy, -slope
+BATCH_ATOMS = 512
+"""Atoms at a time in `predict`"""
+LISTED_BATCHES = 32
+"""Batches whose neighbour lists are made together, so that one width, one program, serves all"""
 
 
 def atom_deviation(forces: Float[Array, "k b n 3"]) -> Float[Array, "b n"]:
@@ -104,29 +72,19 @@ class Ensemble:
         weights = jax.tree.map(lambda w: w[index], self.members.weights)
         return replace(self.members, weights=weights)
 
-    def member_energies(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "k b"]:
-        """eV"""
+    def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
+        """What every member says, each leaf with a leading axis of length k."""
+        described = self.members.describe(frames, neighbors)
 
         def one(weights):
-            return replace(self.members, weights=weights).energies(frames, neighbors)
+            return replace(self.members, weights=weights).answer(described, virial)
 
         return jax.vmap(one)(self.members.weights)
-
-    def energies(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b"]:
-        """The mean energy of the members, eV."""
-        return self.member_energies(frames, neighbors).mean(axis=0)
 
     def energy_and_forces(self, frames: Frames, neighbors: Neighbors):
         """(b,) eV and (b, n, 3) eV/Å of the mean: what moves atoms."""
-        return forces(self.energies, frames, neighbors)
-
-    def member_forces(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "k b n 3"]:
-        """eV/Å"""
-
-        def one(weights):
-            return forces(replace(self.members, weights=weights).energies, frames, neighbors)[1]
-
-        return jax.vmap(one)(self.members.weights)
+        answers = self.answers(frames, neighbors, virial=False)
+        return answers.energy.mean(axis=0), answers.forces.mean(axis=0)
 
     def calculator(self):
         """An ASE calculator: energy, forces, stress, and the ensemble's force deviation."""
@@ -142,25 +100,33 @@ class Ensemble:
 @jax.jit
 def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[Label, Array]:
     """Label of the mean, and (b, n) eV/Å the disagreement on each atom."""
-    label = derive(ensemble.energies, frames, neighbors)
-    return label, atom_deviation(ensemble.member_forces(frames, neighbors))
+    answers = ensemble.answers(frames, neighbors)
+    energy, forces, virial = (part.astype(jnp.float64).mean(axis=0) for part in answers)
+    return Label(energy, forces, virial), atom_deviation(answers.forces)
 
 
-def predict(ensemble: Ensemble, frames: Frames, batch: int = 64) -> tuple[Label, np.ndarray]:
+def predict(
+    ensemble: Ensemble, frames: Frames, batch: int | None = None
+) -> tuple[Label, np.ndarray]:
     """What the ensemble says of any frames, in batches, neighbour lists made on the way.
 
+    Args:    batch: frames at a time; default: some hundred atoms, whose pairs fit a core's cache
     Returns: Label of the mean, and (b, n) eV/Å the disagreement on each atom
     Raises:  InputError: an element that the model was not trained on
     """
     check_elements(ensemble, frames)
+    batch = batch or max(1, BATCH_ATOMS // frames.positions.shape[1])
     parts = []
-    for start in range(0, len(frames), batch):
-        # the last batch repeats its last frame, so that one program serves all
-        rows = np.minimum(np.arange(start, start + min(batch, len(frames))), len(frames) - 1)
-        part = frames[rows]
-        parts.append(evaluate(ensemble, part, neighbors(part, ensemble.cutoff)))
-    merged = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(frames)], *parts)
-    return merged
+    for first in range(0, len(frames), LISTED_BATCHES * batch):
+        some = frames[first : first + LISTED_BATCHES * batch]
+        lists = neighbors(some, ensemble.cutoff)
+        for start in range(0, len(some), batch):
+            # the last batch repeats its last frame, so that one program serves all
+            rows = np.minimum(np.arange(start, start + min(batch, len(frames))), len(some) - 1)
+            part = jax.tree.map(np.asarray, evaluate(ensemble, some[rows], lists[rows]))
+            real = slice(len(some) - start)
+            parts.append(jax.tree.map(lambda leaf, real=real: leaf[real], part))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def check_elements(ensemble: Ensemble, frames: Frames) -> None:

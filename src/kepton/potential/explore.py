@@ -57,7 +57,7 @@ def deviation(
     ensemble: Ensemble, frames: Frames, neighbors: Neighbors
 ) -> tuple[Float[Array, "b"], Float[Array, "b n"]]:
     """Disagreement of the ensemble as a root mean square over force components, and by atom."""
-    per_atom = atom_deviation(ensemble.member_forces(frames, neighbors))
+    per_atom = atom_deviation(ensemble.answers(frames, neighbors, virial=False).forces)
     return component_rms(per_atom, frames.mask), per_atom
 
 

@@ -1,4 +1,4 @@
-"""Radial functions: the smooth cutoff, and the Chebyshev basis on which nets of r are evaluated."""
+"""Radial functions: the smooth cutoff, and the polynomials in it on which nets are evaluated."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,25 +32,23 @@ def clamp(r: Float[Array, "..."], lowest, width) -> Float[Array, "..."]:
     return jnp.where(r < lowest + width, bent, r)
 
 
-def chebyshev(r: Float[Array, "..."], lowest, highest, count: int) -> Float[Array, "... count"]:
-    """T_0 ... T_{count-1} of r mapped from [lowest, highest] to [-1, 1], by recurrence."""
-    x = jnp.clip((2.0 * r - lowest - highest) / (highest - lowest), -1.0, 1.0)
+def chebyshev(x: Float[Array, "..."], count: int) -> list[Float[Array, "..."]]:
+    """T_0 ... T_{count-1} at x in [-1, 1], by recurrence."""
     values = [jnp.ones_like(x), x]
     for _ in range(2, count):
         values.append(2.0 * x * values[-1] - values[-2])
-    return jnp.stack(values[:count], axis=-1)
+    return values[:count]
 
 
-def chebyshev_nodes(lowest, highest, count: int) -> Float[Real, "count"]:
-    """Zeros of T_count, mapped to [lowest, highest]."""
-    angle = np.pi * (np.arange(count) + 0.5) / count
-    return 0.5 * (lowest + highest) + 0.5 * (highest - lowest) * np.cos(angle)
+def chebyshev_nodes(count: int) -> Float[Real, "count"]:
+    """Zeros of T_count."""
+    return np.cos(np.pi * (np.arange(count) + 0.5) / count)
 
 
 def chebyshev_transform(count: int) -> np.ndarray:
     """(count, count) matrix from values at the nodes to coefficients: f = sum_k c_k T_k.
 
-    c_k = (2 - [k = 0]) / count * sum_m f(r_m) cos(k angle_m)
+    c_k = (2 - [k = 0]) / count * sum_m f(x_m) cos(k angle_m)
     """
     angle = np.pi * (np.arange(count) + 0.5) / count
     matrix = 2.0 / count * np.cos(np.outer(np.arange(count), angle))
