@@ -1,7 +1,6 @@
 """A campaign file: TOML into typed objects, and every mistake in it told with its remedy."""
 
 import difflib
-import os
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from kepton import cores
 from kepton.atoms import Frames
 from kepton.atoms.files import read_structures
 from kepton.elt.campaign import Goal
@@ -191,7 +191,7 @@ def read(path: Path) -> Order:
     problem = PotentialProblem(
         tuple(structures), principle, exploration, training, architecture, model, members
     )
-    return Order(problem, goal, file.run.workers or _cores())
+    return Order(problem, goal, file.run.workers or cores())
 
 
 def parse(path: Path) -> CampaignFile:
@@ -323,9 +323,3 @@ def _exploration(explore: Explore) -> ExploreConfig:
 def _nearest(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

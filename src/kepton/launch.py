@@ -37,7 +37,7 @@ def launch(
         order: from `kepton.config.read`
         directory: made where it does not exist
         observer: hears of events
-        progress: hears of training: (steps done, steps in all, error in eV/Å)
+        progress: hears of training: a `kepton.potential.train.Point`
     Raises:
         InputError: the directory is another campaign's, or in use
     """

@@ -22,6 +22,7 @@ from kepton.elt.campaign import (
 )
 from kepton.elt.journal import Event
 from kepton.elt.run import Observer
+from kepton.potential.train import Point
 
 
 class Terminal(Observer):
@@ -34,6 +35,7 @@ class Terminal(Observer):
 
     def __init__(self, console: Console, goal: Goal | None):
         self.console, self.goal = console, goal
+        self.held_out = ""
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -68,9 +70,14 @@ class Terminal(Observer):
         """One more label."""
         self.progress("labelling", done, total, f"{done}/{total}")
 
-    def training(self, done: int, total: int, error: float) -> None:
+    def training(self, point: Point) -> None:
         """Some more steps of training."""
-        self.progress("training", done, total, f"loss {error:.3f} eV/Å")
+        note = f"step {point.step}, loss {point.error:.3f} eV/Å"
+        if np.isfinite(point.forces):
+            self.held_out = f", held out {point.forces:.4f} eV/Å {1e3 * point.energy:.2f} meV/atom"
+            if not self.console.is_terminal:
+                self.console.print(f"{point.seconds:.0f} s, {note}{self.held_out}")
+        self.progress("training", round(1000 * point.fraction), 1000, note + self.held_out)
 
     def happened(self, event: Event, state: State) -> None:
         """Print the event's line."""

@@ -44,12 +44,12 @@ def twenty(labelled):
 
 @pytest.fixture(scope="session")
 def untrained(twenty):
-    return fresh("deep_potential", MODEL, 2, *twenty, key=0)
+    return fresh("deep_potential", MODEL, 2, [twenty], key=0)
 
 
 @pytest.fixture(scope="session")
 def trained(twenty, untrained):
-    return train(*twenty, TRAINING, untrained, key=0)
+    return train([twenty], TRAINING, untrained, key=0)
 
 
 @pytest.fixture(scope="session")

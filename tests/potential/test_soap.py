@@ -62,7 +62,7 @@ def test_the_first_gradient_moves_nothing_and_bases_are_orthogonal():
     state = optimizer.init(gradient)
     weights, state = optimizer.step({"a": jnp.ones((2, 4, 3))}, state, gradient, 0.0)
     np.testing.assert_array_equal(weights["a"], 1.0)
-    leaf = optimizer.refresh(state)["leaves"]["a"]
+    leaf = optimizer.refresh(state)["a"]
     for side, size in (("left", 4), ("right", 3)):
         q = leaf[f"{side}_basis"]
         np.testing.assert_allclose(q.mT @ q, np.tile(np.eye(size), (2, 1, 1)), atol=1e-12)

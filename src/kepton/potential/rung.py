@@ -20,7 +20,7 @@ from kepton.potential.ensemble import Ensemble, component_rms, predict
 from kepton.potential.explore import ExploreConfig, audit, explore
 from kepton.potential.file import from_bytes, to_bytes
 from kepton.potential.geometry import Gate, perturbed
-from kepton.potential.train import TrainConfig, fresh, train
+from kepton.potential.train import Point, TrainConfig, fresh, train
 
 DRIFT_STEPS = 2000
 
@@ -41,7 +41,7 @@ class PotentialProblem:
         architecture: name in ARCHITECTURES
         model: sizes, an instance of the architecture's config
         members: of the ensemble
-        progress: hears of training: (steps done, steps in all, error in eV/Å)
+        progress: hears of training
     """
 
     structures: tuple[Frames, ...]
@@ -51,7 +51,7 @@ class PotentialProblem:
     architecture: str
     model: Any
     members: int = 4
-    progress: Callable[[int, int, float], None] | None = None
+    progress: Callable[[Point], None] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -109,10 +109,10 @@ class PotentialProblem:
             )
         frames = concatenate([sample for sample, _ in data])
         label = concatenate_labels([label for _, label in data])
-        start = models or fresh(self.architecture, self.model, self.members, frames, label, key)
+        system = [(frames, label)]
+        start = models or fresh(self.architecture, self.model, self.members, system, key)
         return train(
-            frames,
-            label,
+            system,
             self.training,
             start,
             key,
@@ -207,11 +207,19 @@ def decode(data: bytes) -> Any:
 _FRAME_FIELDS = ("positions", "species", "cell", "pbc", "mask", "charge", "spin")
 
 
-def default_model(architecture: str, structures: Sequence[Frames], **chosen: Any) -> Any:
+MANY = 20_000
+"""Force components from which a potential can learn more than the smallest nets hold"""
+
+
+def default_model(
+    architecture: str, structures: Sequence[Frames], components: int = 0, **chosen: Any
+) -> Any:
     """An architecture's config with sizes that follow from the structures, where not chosen.
 
     The cutoff of isolated structures is 1.25 times their largest extent, within 4 and 5 Å; that of
     periodic ones is 6 Å.
+
+    Args:    components: number of force components in the data, where they are known beforehand
     """
     _, kind = ARCHITECTURES[architecture]
     species = sorted({z for frames in structures for z, _ in frames.composition})
@@ -220,7 +228,8 @@ def default_model(architecture: str, structures: Sequence[Frames], **chosen: Any
     else:
         extent = max(_extent(frames) for frames in structures)
         cutoff = float(np.clip(round(1.25 * extent, 1), 4.0, 5.0))
-    return replace(kind(species=tuple(species), cutoff_A=cutoff), **chosen)
+    sizes = {"embedding": (8, 16, 32), "axis": 8} if components > MANY else {}
+    return replace(kind(species=tuple(species), cutoff_A=cutoff), **(sizes | chosen))
 
 
 def _extent(frames: Frames) -> float:

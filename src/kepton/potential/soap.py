@@ -1,5 +1,7 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +17,9 @@ class SOAP:
     L = b2 L + (1 - b2) G G^T,  R = b2 R + (1 - b2) G^T G,  columns of Q_L, Q_R their eigenvectors
     G' = Q_L^T G Q_R,  M' and V Adam's moments of G',  W <- W - lr Q_L (M' / sqrt V) Q_R^T
 
-    The bases are refreshed now and then by one orthogonal iteration, Q_L <- qr(L Q_L). Every leaf
-    is a stack of matrices (..., in, out), each preconditioned on its own.
+    The bases are refreshed now and then by one orthogonal iteration, Q_L <- qr(L Q_L), and M' is
+    turned with them. Every leaf is a stack of matrices (..., in, out), each preconditioned on its
+    own.
 
     Args:    b1, b2: decays of the moments;  eps: added to sqrt V
     Source:  Vyas et al., arXiv:2409.11321 (2024), algorithm 3
@@ -33,6 +36,7 @@ class SOAP:
             g = np.asarray(g)
             left, right = g @ g.swapaxes(-1, -2), g.swapaxes(-1, -2) @ g
             return {
+                "steps": np.zeros((*g.shape[:-2], 1, 1), np.float32),
                 "left": left,
                 "right": right,
                 "left_basis": np.linalg.eigh(left)[1],
@@ -41,23 +45,22 @@ class SOAP:
                 "second": np.zeros_like(g),
             }
 
-        return {"step": jnp.zeros((), jnp.int32), "leaves": jax.tree.map(leaf, gradient)}
+        return jax.tree.map(leaf, gradient)
 
     def step(self, weights: Any, state: Any, gradient: Any, rate) -> tuple[Any, Any]:
         """(new weights, new state) after one step at learning rate `rate`."""
-        count = state["step"] + 1
-        bias1 = 1.0 - self.b1**count
-        bias2 = 1.0 - self.b2**count
 
         def leaf(w, g, s):
+            steps = s["steps"] + 1.0
             q_left, q_right = s["left_basis"], s["right_basis"]
-            momentum = self.b1 * s["momentum"] + (1 - self.b1) * g
             turned = q_left.mT @ g @ q_right
+            momentum = self.b1 * s["momentum"] + (1 - self.b1) * turned
             second = self.b2 * s["second"] + (1 - self.b2) * turned**2
-            step = (q_left.mT @ momentum @ q_right) / bias1
-            step = step / (jnp.sqrt(second / bias2) + self.eps)
+            deviation = jnp.sqrt(second / (1.0 - self.b2**steps)) + self.eps
+            step = momentum / (1.0 - self.b1**steps) / deviation
             w = w - rate * (q_left @ step @ q_right.mT)
             return w, s | {
+                "steps": steps,
                 "left": self.b2 * s["left"] + (1 - self.b2) * g @ g.mT,
                 "right": self.b2 * s["right"] + (1 - self.b2) * g.mT @ g,
                 "momentum": momentum,
@@ -65,29 +68,39 @@ class SOAP:
             }
 
         pairs, treedef = jax.tree.flatten(weights)
-        gradients = treedef.flatten_up_to(gradient)
-        leaves = treedef.flatten_up_to(state["leaves"])
-        updated = [leaf(w, g, s) for w, g, s in zip(pairs, gradients, leaves)]
-        weights = treedef.unflatten([w for w, _ in updated])
-        return weights, {"step": count, "leaves": treedef.unflatten([s for _, s in updated])}
+        gradients, states = treedef.flatten_up_to(gradient), treedef.flatten_up_to(state)
+        updated = [leaf(w, g, s) for w, g, s in zip(pairs, gradients, states)]
+        return treedef.unflatten([w for w, _ in updated]), treedef.unflatten(
+            [s for _, s in updated]
+        )
 
-    def refresh(self, state: Any) -> Any:
+    def refresh(self, state: Any, run: Callable = map) -> Any:
         """The state with its bases turned by one orthogonal iteration.
 
-        Runs on the host: decompositions inside a compiled loop can wait for each other's threads
-        for ever on a CPU (observed with JAX 0.10.2), and take longest to compile.
+        On the host: decompositions inside a compiled loop can wait for each other's threads for
+        ever on a CPU (observed with JAX 0.10.2), and take longest to compile.
+
+        Args:    run: applies a function to a list, as `map` does; to one stack of matrices a call
         """
 
-        def leaf(s):
-            turned = {
-                f"{side}_basis": np.linalg.qr(np.asarray(s[side]) @ np.asarray(s[f"{side}_basis"]))[
-                    0
-                ]
-                for side in ("left", "right")
-            }
-            return s | turned
+        def turned(s):
+            left, right = (
+                np.linalg.qr(s[side] @ s[f"{side}_basis"])[0] for side in ("left", "right")
+            )
+            momentum = s["left_basis"] @ s["momentum"] @ s["right_basis"].swapaxes(-1, -2)
+            momentum = left.swapaxes(-1, -2) @ momentum @ right
+            return s | {"left_basis": left, "right_basis": right, "momentum": momentum}
 
-        leaves = jax.tree.map(
-            leaf, state["leaves"], is_leaf=lambda x: isinstance(x, dict) and "momentum" in x
+        matrices, treedef = jax.tree.flatten(
+            state, is_leaf=lambda x: isinstance(x, dict) and "momentum" in x
         )
-        return state | {"leaves": leaves}
+        matrices = [{name: np.asarray(part) for name, part in s.items()} for s in matrices]
+        rows = [
+            {n: part[k] for n, part in s.items()} for s in matrices for k in range(len(s["steps"]))
+        ]
+        done = iter(list(run(turned, rows)))
+        stacked = []
+        for s in matrices:
+            own = list(itertools.islice(done, len(s["steps"])))
+            stacked.append({name: np.stack([row[name] for row in own]) for name in s})
+        return treedef.unflatten(stacked)

@@ -1,23 +1,51 @@
 """Training: every member of the ensemble in one program, by SOAP on force and energy errors."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kepton.atoms.frames import Frames, Label
-from kepton.atoms.neighbors import neighbors
 from kepton.errors import InputError
 from kepton.potential.architectures import ARCHITECTURES
-from kepton.potential.ensemble import Ensemble, derive, forces
+from kepton.potential.assess import assess
+from kepton.potential.basis import resolved
+from kepton.potential.checkpoint import Checkpoint
+from kepton.potential.dataset import Bucket, Dataset, System
+from kepton.potential.ensemble import Ensemble
 from kepton.potential.soap import SOAP
+from kepton.potential.steps import Batch, Loss, Steps
 
-REFRESH = 10
-"""Steps between two refreshes of the optimizer's bases"""
+BLOCK = 10
+"""Steps between two refreshes of the optimizer's bases, and at most in one call of the program"""
+SPELL = 2
+"""Steps in one call where frames differ in size, since one call takes frames of one size"""
+WARMUP = 0.05
+"""Share of the training over which the learning rate rises"""
+WARMUP_STEPS = 100
+"""Fewest steps over which it rises, while the optimizer learns its bases"""
+LOOKS, GROWTH = 20, 1.5
+"""Frames held out are looked at so often, and whenever the steps have grown by so much"""
+PATIENCE, OVERFITTED, SURE = 8, 4.0, 0.3
+"""Looks without a better one, times the steps of the best, and share of the training, all passed,
+after which a training goes back to the best and cools down from there"""
+COOLING, COOLED = 0.75, 200
+"""Share of a training at which cooling starts, and its fewest steps; else half those of the best"""
+LOOK_ATOMS = 10_000
+"""Atoms of the frames held out that are looked at: the first frames with no more"""
+DIVERGED = 4.0
+"""Steps whose error is so many times that of the steps before them are undone"""
+RETRIES = 5
+"""How often the learning rate is halved before a training is given up"""
+SNAPSHOT = 20
+"""Blocks between two states to which a training can return"""
+CHECKPOINT_SECONDS = 30.0
+"""Wall time between two writings of the checkpoint"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +60,7 @@ class TrainConfig:
         energy_weight: Å^2; loss = <dF^2> + energy_weight <(dE / atoms)^2> + virial_weight
             <(dW / atoms)^2> + smoothness * roughness
         virial_weight: 1/Å^2, of frames whose label has a virial
-        smoothness: eV^2/Å^2, weight of the architecture's roughness
+        smoothness: weight of the architecture's roughness
     """
 
     steps: int = 2000
@@ -41,68 +69,285 @@ class TrainConfig:
     rate: float = 8e-3
     energy_weight: float = 10.0
     virial_weight: float = 1.0
-    smoothness: float = 1e-3
+    smoothness: float = 10.0
 
 
-def default_batch(atoms: int) -> int:
+def default_batch(atoms: int | float) -> int:
     """Frames a step for frames of so many atoms: about 160 atoms, within 1 and 16 frames."""
     return int(np.clip(160 // atoms, 1, 16))
 
 
+class Point(NamedTuple):
+    """How a training stands.
+
+    Args:
+        step: steps done
+        fraction: of the training
+        seconds: since it began
+        rate: learning rate
+        error: square root of the loss in the last block, eV/Å
+        forces, energy: of the mean of the members on the frames held out: root mean square errors,
+            eV/Å and eV an atom; nan where this was not looked at
+    """
+
+    step: int
+    fraction: float
+    seconds: float
+    rate: float
+    error: float
+    forces: float = np.nan
+    energy: float = np.nan
+
+
+class Diverged(InputError):
+    """A training that could not go on.
+
+    Args:    best: what it had learnt by then, None where that is nothing
+    """
+
+    def __init__(self, message: str, best: Ensemble | None):
+        super().__init__(message)
+        self.best = best
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """All that the next block depends on.
+
+    Args:
+        weights, optimizer: pytrees on their devices
+        best: weights with the least error on the frames held out, and their optimizer's state
+        end: step at which the training ends
+        pace: share of the training that a step is, at least
+        block: blocks tried
+        damping: of the learning rate
+        least, best_step: error of `best`, and its step
+        looked, waited: step of the last look, and looks since the best
+        cooled: whether it is on its way from the best to the end
+        usual: errors of the last blocks, by bucket
+        step, fraction, seconds, rate, error, forces, energy: as in `Point`
+    """
+
+    weights: Any
+    optimizer: Any
+    best: Any
+    end: int
+    pace: float
+    block: int = 0
+    damping: float = 1.0
+    least: float = float("inf")
+    best_step: int = 0
+    looked: int = 0
+    waited: int = 0
+    cooled: bool = False
+    usual: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    fraction: float = 0.0
+    seconds: float = 0.0
+    rate: float = 0.0
+    error: float = float("nan")
+    forces: float = float("nan")
+    energy: float = float("nan")
+
+    @property
+    def arrays(self) -> Any:
+        return self.weights, self.optimizer, self.best
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return {n: v for n, v in vars(self).items() if n not in ("weights", "optimizer", "best")}
+
+    @property
+    def point(self) -> Point:
+        return Point(*(getattr(self, name) for name in Point._fields))
+
+
+class _Training:
+    """What stays the same from block to block."""
+
+    def __init__(self, data, config: TrainConfig, start: Ensemble, warm: bool, held_out, seconds):
+        self.config, self.seconds = config, seconds
+        self.total = config.warm_steps if warm else config.steps
+        self.dataset = Dataset.of(data, start.cutoff)
+        self.members = start.members
+        for frames, lists, _ in self.dataset.parts():
+            self.members = self.members.fitted_to(frames, lists)
+        loss = Loss(config.energy_weight, config.virial_weight, config.smoothness)
+        self.steps = Steps(self.members, SOAP(), loss, start.size, config.batch)
+        self.spell = BLOCK if len(self.dataset.buckets) == 1 else SPELL
+        self.held_out = held_out
+        if held_out is not None:
+            some = slice(max(1, LOOK_ATOMS // held_out[0].positions.shape[1]))
+            self.held_out = held_out[0][some], held_out[1][some]
+
+    def init(self, weights: Any) -> _Standing:
+        first = self.dataset.buckets[0].batch(np.zeros(1, int))
+        weights, optimizer = self.steps.begin(weights, first)
+        best = weights, optimizer
+        return _Standing(weights, optimizer, best, self.total, 1.0 / self.total)
+
+    def ensemble(self, weights: Any) -> Ensemble:
+        found = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), weights)
+        return Ensemble(replace(self.members, weights=found))
+
+    def advance(self, state: _Standing, name: str, block: Batch, virials: bool) -> _Standing | None:
+        """After a block of steps; None where the error has grown too much."""
+        count = min(len(block[0]) // self.config.batch, state.end - state.step)
+        some = jax.tree.map(lambda leaf: leaf[: count * self.config.batch], block)
+        rate = self.config.rate * state.damping * _schedule(state.fraction, state.step)
+        refresh = (state.step + count) // BLOCK > state.step // BLOCK
+        weights, optimizer, error = self.steps.run(
+            state.weights, state.optimizer, some, rate, virials, refresh
+        )
+        usual = state.usual.get(name, np.inf)
+        worst = max(state.usual.values()) if name in state.usual else np.inf
+        if not (np.isfinite(error) and error < DIVERGED * worst):
+            return None
+        return replace(
+            state,
+            weights=weights,
+            optimizer=optimizer,
+            block=state.block + 1,
+            usual=state.usual | {name: error if usual == np.inf else 0.9 * usual + 0.1 * error},
+            step=state.step + count,
+            rate=rate,
+            error=error,
+            forces=np.nan,
+            energy=np.nan,
+        )
+
+    def retreat(self, state: _Standing, good: _Standing) -> _Standing:
+        """Back to an earlier standing, at half the learning rate."""
+        if state.damping < 0.5**RETRIES:
+            raise Diverged(
+                f"Training diverged at step {state.step} of {self.total}, at {2**RETRIES} times "
+                f"lower rates too. Give a smaller [train] rate than {self.config.rate:g}, and "
+                "check the data for outliers.",
+                resolved(self.ensemble(good.best[0])) if good.step else None,
+            )
+        return replace(good, damping=0.5 * state.damping, block=state.block + 1)
+
+    def clock(self, before: _Standing, after: _Standing, elapsed: float, first: bool) -> _Standing:
+        """The time told: the fraction grows with the steps or, if faster, with the time left.
+
+        The first block of a process is not counted, since compiling takes most of it.
+        """
+        share = (after.step - before.step) * before.pace
+        if self.seconds is not None and not first:
+            left = max(self.seconds - before.seconds, 1e-9)
+            share = max(share, (1.0 - before.fraction) * (elapsed - before.seconds) / left)
+        over = after.step == after.end or (self.seconds is not None and elapsed >= self.seconds)
+        fraction = 1.0 if over else min(1.0, before.fraction + share)
+        return replace(after, fraction=fraction, seconds=elapsed)
+
+    def looks(self, before: _Standing, after: _Standing) -> bool:
+        """Whether it is time to look at the frames held out."""
+        share = int(after.fraction * LOOKS) > int(before.fraction * LOOKS)
+        return share or after.step > max(GROWTH * after.looked, WARMUP_STEPS)
+
+    def look(self, state: _Standing) -> _Standing:
+        """The frames held out looked at, the best weights kept, an overfitted training shortened.
+
+        The error is the root of the loss on them.
+        """
+        here = state.weights, state.optimizer
+        if self.held_out is None:
+            return replace(state, best=here)
+        found = assess(self.ensemble(state.weights), *self.held_out)
+        forces, energy = (found[name]["rmse"] for name in ("forces", "energy_per_atom"))
+        state = replace(state, forces=forces, energy=energy, looked=state.step)
+        known = 0.0 if np.isnan(forces) else forces
+        error = float(np.sqrt(known**2 + self.config.energy_weight * energy**2))
+        if error < state.least:
+            return replace(state, best=here, least=error, best_step=state.step, waited=0)
+        state = replace(state, waited=state.waited + 1)
+        long = state.step >= OVERFITTED * state.best_step and state.fraction >= SURE
+        return self.cool(state) if long and state.waited >= PATIENCE else state
+
+    def cool(self, state: _Standing) -> _Standing:
+        """Back to the best weights, and from there to the end at a low learning rate."""
+        if state.cooled or state.fraction == 1.0:
+            return state
+        weights, optimizer = self.steps.place(*state.best)
+        left = max(COOLED, state.best_step // 2)
+        return replace(
+            state,
+            weights=weights,
+            optimizer=optimizer,
+            end=min(state.end, state.step + left),
+            pace=(1.0 - COOLING) / left,
+            fraction=COOLING,
+            cooled=True,
+        )
+
+
 def train(
-    frames: Frames,
-    label: Label,
+    data: Sequence[System],
     config: TrainConfig,
     start: Ensemble,
     key: int,
     warm: bool = False,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Callable[[Point], None] | None = None,
+    held_out: System | None = None,
+    seconds: float | None = None,
+    checkpoint: Path | None = None,
 ) -> Ensemble:
-    """Members fitted to labelled frames.
+    """Members fitted to labelled frames; the best on `held_out` of all that were looked at.
+
+    A block of steps after which the error has grown fourfold is undone and tried again at half
+    the learning rate, so that no rate can kill the nets. Where the error on `held_out` has not
+    fallen for long, the training goes back to the best, and from there to its end at once.
 
     Args:
-        frames, label: the data; nan forces or energies are refused, nan virials weigh nothing
+        data: frames and labels; forces and virials that are nan weigh nothing
         start: from `fresh`, or trained before
         warm: `start` was trained before
-        progress: called with (steps done, steps in all, force error of the last batches in eV/Å)
+        progress: called after every block of steps
+        held_out: frames that are only looked at
+        seconds: the training ends after so long a wall time, whatever its steps
+        checkpoint: a file; where it exists already, the training that wrote it goes on
     Raises:
-        InputError: labels that are not finite; training that diverged
+        InputError: labels that are not finite; a checkpoint of another training
+        Diverged: an error that grows at any learning rate
     """
-    if not (np.isfinite(label.energy).all() and np.isfinite(label.forces).all()):
-        raise InputError("Training data has energies or forces that are not finite numbers.")
-    steps = config.warm_steps if warm else config.steps
-    members = start.members.fitted_to(frames)
-    data = jax.tree.map(jnp.asarray, (frames, label, neighbors(frames, start.cutoff)))
-    virials = bool(np.isfinite(label.virial).any())
-    optimizer = SOAP()
-    # one shuffled stream of rows, so that every frame is seen equally often
-    rows = _stream(np.random.default_rng(key), len(frames), config.batch * steps)
-    rows = jnp.asarray(rows.reshape(steps, config.batch))
-    gradient = _gradient(members, members.weights, data, rows[0], config, virials)[1]
-    state = optimizer.init(gradient)
-    for step in range(0, steps, REFRESH):
-        end = min(step + REFRESH, steps)
-        rate = jnp.asarray(_rate(config, np.arange(step, end) / steps), jnp.float32)
-        members, state, losses = _steps(
-            members, state, data, rows[step:end], rate, config, optimizer, virials
-        )
-        state = optimizer.refresh(state)
-        if not np.isfinite(losses).all():
-            raise InputError(
-                f"Training diverged at step {step} of {steps}: the loss is not finite. Give a "
-                f"smaller [train] rate than {config.rate:g}, and check the data for outliers."
-            )
-        if progress:
-            progress(end, steps, float(np.sqrt(np.mean(losses))))
-    return Ensemble(members)
+    _check(data)
+    begun = time.monotonic()
+    training = _Training(data, config, start, warm, held_out, seconds)
+    dataset = training.dataset
+    store = Checkpoint(checkpoint, (config, training.total, key, len(dataset), start.size))
+    state = training.init(start.members.weights)
+    if (kept := store.read(state.arrays)) is not None:
+        (weights, optimizer, best), numbers = kept
+        weights, optimizer = training.steps.place(weights, optimizer)
+        state = _Standing(weights, optimizer, best, **numbers)
+        begun -= state.seconds
+    good, written, first = state, time.monotonic(), True
+    with ThreadPoolExecutor(1) as reader:
+        blocks = _blocks(reader, dataset, training.spell * config.batch, key, state.block)
+        while state.fraction < 1.0:
+            after = training.advance(state, *next(blocks).result())
+            if after is None:
+                state = training.retreat(state, good)
+                continue
+            after = training.clock(state, after, time.monotonic() - begun, first)
+            looks = first or held_out is None or training.looks(state, after)
+            first = False
+            state = training.look(after) if looks else after
+            if progress:
+                progress(state.point)
+            if state.block % SNAPSHOT == 0:
+                good = state
+            if time.monotonic() - written > CHECKPOINT_SECONDS:
+                store.write(state.arrays, state.numbers)
+                written = time.monotonic()
+    store.remove()
+    return resolved(training.ensemble(state.best[0]))
 
 
-def fresh(
-    architecture: str, config: Any, size: int, frames: Frames, label: Label, key: int
-) -> Ensemble:
+def fresh(architecture: str, config: Any, size: int, data: Sequence[System], key: int) -> Ensemble:
     """`size` members with random weights and the statistics of the data."""
     kind, _ = ARCHITECTURES[architecture]
-    statistics = kind.prepare(config, frames, label.energy, label.forces)
+    statistics = kind.prepare(config, Dataset.of(data, config.cutoff_A).parts(20_000))
     members = [
         kind.init(k, config, statistics) for k in jax.random.split(jax.random.key(key), size)
     ]
@@ -110,50 +355,33 @@ def fresh(
     return Ensemble(replace(members[0], weights=weights))
 
 
-def _stream(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    rounds = -(-length // count)
-    return np.concatenate([rng.permutation(count) for _ in range(rounds)])[:length]
+def _check(data: Sequence[System]) -> None:
+    if not all(np.isfinite(label.energy).all() for _, label in data):
+        raise InputError("Training data has energies that are not finite numbers.")
+    for frames, label in data:
+        missing = np.isnan(label.forces).all(axis=(1, 2))
+        real = np.asarray(frames.mask)[..., None] & ~missing[:, None, None]
+        if not np.isfinite(np.where(real, label.forces, 0.0)).all():
+            raise InputError("Training data has forces that are not finite numbers.")
 
 
-def _rate(config: TrainConfig, progress: np.ndarray) -> np.ndarray:
-    warmup = 0.05
-    cosine = 0.5 + 0.5 * np.cos(np.pi * (progress - warmup) / (1.0 - warmup))
-    return config.rate * np.where(progress < warmup, progress / warmup, cosine)
+def _blocks(
+    reader: ThreadPoolExecutor, dataset: Dataset, count: int, key: int, start: int
+) -> Iterator[Future]:
+    """(name of the bucket, its frames, whether it has virials) without end, read one ahead."""
+
+    def read(bucket: Bucket, rows: np.ndarray) -> tuple[str, Batch, bool]:
+        return f"{dataset.buckets.index(bucket)}", bucket.batch(rows), bucket.virials
+
+    coming = None
+    for bucket, rows in dataset.stream(count, key, start):
+        now, coming = coming, reader.submit(read, bucket, rows)
+        if now is not None:
+            yield now
 
 
-def _loss(weights, members, data, rows, config: TrainConfig, virials: bool):
-    frames, label, lists = jax.tree.map(lambda leaf: leaf[rows], data)
-    model = replace(members, weights=weights)
-    atoms = frames.mask.sum(axis=1)
-    if virials:
-        answer = derive(model.energies, frames, lists)
-        energy, force = answer.energy, answer.forces
-        known = jnp.isfinite(label.virial)
-        off = jnp.where(known, answer.virial - jnp.where(known, label.virial, 0.0), 0.0)
-        virial_error = ((off / atoms[:, None, None]) ** 2).sum(axis=(1, 2)).mean() / 9.0
-    else:
-        energy, force = forces(model.energies, frames, lists)
-        virial_error = 0.0
-    force_error = (((force - label.forces) ** 2).sum(axis=(1, 2)) / (3 * atoms)).mean()
-    energy_error = (((energy - label.energy) / atoms) ** 2).mean()
-    total = force_error + config.energy_weight * energy_error + config.virial_weight * virial_error
-    return total + config.smoothness * model.roughness()
-
-
-@partial(jax.jit, static_argnames=("config", "virials"))
-def _gradient(members, weights, data, rows, config: TrainConfig, virials: bool):
-    one = jax.value_and_grad(partial(_loss, config=config, virials=virials))
-    return jax.vmap(one, in_axes=(0, None, None, None))(weights, members, data, rows)
-
-
-@partial(jax.jit, static_argnames=("config", "optimizer", "virials"))
-def _steps(members, state, data, rows, rates, config, optimizer: SOAP, virials: bool):
-    def body(carry, step):
-        weights, state = carry
-        rows, rate = step
-        loss, gradient = _gradient(members, weights, data, rows, config, virials)
-        weights, state = optimizer.step(weights, state, gradient, rate)
-        return (weights, state), loss
-
-    (weights, state), losses = jax.lax.scan(body, (members.weights, state), (rows, rates))
-    return replace(members, weights=weights), state, losses
+def _schedule(fraction: float, step: int) -> float:
+    """Share of the peak learning rate: a rise, then a cosine."""
+    rise = min(1.0, (fraction + 1e-3) / WARMUP, (step + BLOCK) / WARMUP_STEPS)
+    late = max(0.0, fraction - WARMUP) / (1.0 - WARMUP)
+    return rise * (0.5 + 0.5 * float(np.cos(np.pi * late)))

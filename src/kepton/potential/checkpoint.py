@@ -1,0 +1,74 @@
+"""A training's checkpoint: one safetensors file from which it goes on bit for bit."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from kepton.atoms.replacing import write_whole
+from kepton.errors import InputError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training keeps what it needs to go on.
+
+    Args:
+        path: the file, None to keep nothing
+        settings: whatever tells this training from another
+    """
+
+    path: Path | None
+    settings: Any
+
+    @property
+    def _mark(self) -> str:
+        return hashlib.blake2b(repr(self.settings).encode(), digest_size=16).hexdigest()
+
+    def write(self, arrays: Any, numbers: dict[str, Any]) -> None:
+        """Keep a pytree of arrays, and plain numbers."""
+        if self.path is None:
+            return
+        leaves = jax.tree.leaves(arrays)
+        tensors = {f"{i}": np.array(leaf, order="C") for i, leaf in enumerate(leaves)}
+        header = {"settings": self._mark, "numbers": json.dumps(numbers)}
+        write_whole(self.path, save(tensors, header))
+
+    def read(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
+        """What was kept, in a pytree of this shape; None where nothing was.
+
+        Raises:
+            InputError: the file is no checkpoint, or another training's
+        """
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            data = self.path.read_bytes()
+            size = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8 : 8 + size])["__metadata__"]
+            tensors = load(data)
+            if header["settings"] != self._mark:
+                raise InputError(
+                    f"{self.path} is the checkpoint of a training with other data or settings; "
+                    "give those again to go on with it, or remove the file to begin anew."
+                )
+            leaves, structure = jax.tree.flatten(like)
+            kept = [tensors[f"{i}"] for i in range(len(leaves))]
+            return structure.unflatten(kept), json.loads(header["numbers"])
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{self.path} is no checkpoint of a training ({error}); remove it to begin anew."
+            ) from error
+
+    def remove(self) -> None:
+        """The training is over."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,165 @@
+"""The compiled program of training: blocks of steps of all members, shared out over the devices."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from kepton.atoms.frames import Frames, Label
+from kepton.atoms.neighbors import Neighbors
+from kepton.potential.soap import SOAP
+
+Batch = tuple[Frames, Neighbors, Label]
+"""Frames, their neighbours and labels"""
+
+_EACH, _SHARED = PartitionSpec("members"), PartitionSpec()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What training minimises: the sum of the errors, weighted.
+
+    <dF^2> + energy <(dE / atoms)^2> + virial <(dW / atoms)^2> + smoothness * roughness
+
+    Args:    energy: Å^2;  virial: 1/Å^2;  smoothness: none
+    """
+
+    energy: float
+    virial: float
+    smoothness: float
+
+    def __call__(self, weights, model, described, label: Label, atoms, virials: bool):
+        """The loss of one member, eV^2/Å^2; labels that are nan weigh nothing."""
+        model = replace(model, weights=weights)
+        answer = model.answer(described, virials)
+        force = _mean_square(answer.forces, label.forces, 3 * atoms)
+        energy = _mean_square(answer.energy / atoms, label.energy / atoms, 1)
+        total = force + self.energy * energy + self.smoothness * model.roughness()
+        if virials:
+            scale = atoms[:, None, None]
+            total = total + self.virial * _mean_square(
+                answer.virial / scale, label.virial / scale, 9
+            )
+        return total.astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Blocks of optimizer steps.
+
+    Members are independent of each other, so each device trains its share of them; within a
+    device they share the projection of the frames.
+
+    Args:
+        members: the ensemble's potential: what training does not change of it
+        optimizer: of every matrix
+        loss: of every member
+        size: number of members
+        batch: frames a step
+    """
+
+    members: Any
+    optimizer: SOAP
+    loss: Loss
+    size: int
+    batch: int
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """As many devices as share the members out evenly."""
+        devices = jax.devices()
+        count = max(d for d in range(1, len(devices) + 1) if self.size % d == 0)
+        return Mesh(np.array(devices[:count]), ("members",))
+
+    def begin(self, weights: Any, frames: Batch) -> tuple[Any, Any]:
+        """Weights and the optimizer's state, on their devices."""
+        gradient = jax.jit(partial(_gradient, self.loss, virials=False))
+        return self.place(weights, self.optimizer.init(gradient(self._bare(), weights, frames)[1]))
+
+    def place(self, weights: Any, state: Any) -> tuple[Any, Any]:
+        """The same on the devices that train them."""
+        return jax.device_put((weights, state), NamedSharding(self.mesh, _EACH))
+
+    def run(
+        self, weights: Any, state: Any, block: Batch, rate: float, virials: bool, refresh: bool
+    ) -> tuple[Any, Any, float]:
+        """Weights, optimizer's state and root mean loss after some steps.
+
+        Args:    block: frames of all steps;  refresh: the optimizer's bases at the end
+        """
+        shared = self._bare(), block, jnp.asarray(rate, jnp.float32)
+        shared = jax.device_put(shared, NamedSharding(self.mesh, _SHARED))
+        static = _Static(self.optimizer, self.loss, self.mesh, self.batch, virials)
+        weights, state, losses = _run(static, weights, state, *shared)
+        if refresh:
+            with ThreadPoolExecutor(len(jax.devices())) as pool:
+                state = self.optimizer.refresh(state, pool.map)
+            weights, state = self.place(weights, state)
+        return weights, state, float(np.sqrt(np.mean(losses)))
+
+    def _bare(self) -> Any:
+        """The model without its weights, and without the repulsion, whose core lies below data."""
+        known = {n: v for n, v in self.members.statistics.items() if n != "core"}
+        nothing = jax.tree.map(lambda w: w[:0], self.members.weights)
+        return replace(self.members, weights=nothing, statistics=known)
+
+
+class _Static(NamedTuple):
+    """What decides which program runs."""
+
+    optimizer: SOAP
+    loss: Loss
+    mesh: Mesh
+    batch: int
+    virials: bool
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(static: _Static, weights, state, model, block: Batch, rate):
+    count = len(block[0]) // static.batch
+
+    def share(weights, state, model, block, rate):
+        def step(carry, now):
+            weights, state = carry
+            frames = jax.tree.map(
+                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, now, static.batch), block
+            )
+            value, gradient = _gradient(static.loss, model, weights, frames, static.virials)
+            return static.optimizer.step(weights, state, gradient, rate), value
+
+        starts = static.batch * jnp.arange(count)
+        (weights, state), losses = jax.lax.scan(step, (weights, state), starts)
+        return weights, state, losses
+
+    return jax.shard_map(
+        share,
+        mesh=static.mesh,
+        in_specs=(_EACH, _EACH, _SHARED, _SHARED, _SHARED),
+        out_specs=(_EACH, _EACH, PartitionSpec(None, "members")),
+        check_vma=False,
+    )(weights, state, model, block, rate)
+
+
+def _gradient(loss: Loss, model, weights, batch: Batch, virials: bool):
+    """Loss and its slope of every member on one batch."""
+    frames, lists, label = batch
+    described = model.describe(frames, lists)
+    atoms = frames.mask.sum(axis=1)
+    one = jax.value_and_grad(loss)
+    return jax.vmap(one, in_axes=(0, None, None, None, None, None))(
+        weights, model, described, label, atoms, virials
+    )
+
+
+def _mean_square(found, known, count) -> jax.Array:
+    """Over the frames that have a label, the mean of the square over `count` components each."""
+    has = jnp.isfinite(known)
+    square = jnp.where(has, found - jnp.where(has, known, 0.0), 0.0) ** 2
+    rest = tuple(range(1, square.ndim))
+    labelled = has.all(axis=rest) if rest else has
+    return (square.sum(axis=rest) / count).sum() / jnp.maximum(labelled.sum(), 1)
