@@ -3,9 +3,22 @@
 from pathlib import Path
 
 import ase.io
+import jax
 import pytest
 
 from command_line import CAMPAIGN, WATER, kepton
+
+MAPPINGS = 20_000
+"""Regions of memory that a process may map before its compiled programs are dropped"""
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+    """Each compiled program maps hundreds of regions, and Linux allows a process 65,530."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and sum(1 for _ in maps.open()) > MAPPINGS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

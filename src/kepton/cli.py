@@ -27,6 +27,10 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
+MODEL = "A model file: .kepton, or .dp and .yaml of DeePMD-kit."
+EXACT = "Evaluate the nets at every neighbour, in float64."
+
+
 class Ensemble(StrEnum):
     """Thermodynamic ensembles of `kepton md`."""
 
@@ -131,7 +135,14 @@ def report(directory: Annotated[Path, typer.Argument(help="Directory of a campai
 def train(
     data: Annotated[list[Path], typer.Argument(help="extxyz files and deepmd/npy folders.")],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
-    steps: Annotated[int, typer.Option(min=10, help="Optimizer steps.")] = 4000,
+    time_limit_min: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Wall time of the whole command, minutes; default 10."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=10, help="Optimizer steps; default 40000, or as many as the time allows."),
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Frames a step; default: about 160 atoms.")
     ] = None,
@@ -144,45 +155,38 @@ def train(
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Train a potential from labelled data alone."""
-    import numpy as np
+    """Train a potential from labelled data alone; the same command again resumes.
 
-    from kepton.atoms import read_labelled, split
-    from kepton.potential import TrainConfig, default_model
-    from kepton.potential.assess import assess
-    from kepton.potential.file import save
-    from kepton.potential.train import default_batch, fresh
-    from kepton.potential.train import train as fit
+    Beside the model stand its learning curve, as CSV and PNG, and, until it is finished, a
+    checkpoint.
+    """
+    begun = time.monotonic()
+    from kepton.potential.from_data import Order, train_from_data
     from kepton.terminal import Terminal, errors_table
 
-    frames, label = read_labelled(data)
-    order = np.random.default_rng(seed).permutation(len(frames))
-    tested = int(held_out * len(frames))
-    test, rest = np.sort(order[:tested]), np.sort(order[tested:])
-    sizes = {} if cutoff_A is None else {"cutoff_A": cutoff_A}
-    model = default_model("deep_potential", split(frames), **sizes)
-    ensemble = fresh("deep_potential", model, ensemble_size, frames[rest], label[rest], seed)
-    with Terminal(console, None) as terminal:
-        ensemble = fit(
-            frames[rest],
-            label[rest],
-            TrainConfig(steps=steps, batch=batch or default_batch(frames.positions.shape[1])),
-            ensemble,
-            seed,
-            progress=terminal.training,
-        )
-    save(out, ensemble, {"data": [str(path) for path in data]})
-    console.print(f"{out}: {ensemble.size} members trained on {len(rest)} frames.")
-    if tested:
-        console.print(f"Errors on the {tested} frames held out:")
-        console.print(errors_table(assess(ensemble, frames[test], label[test])))
+    if steps is None and time_limit_min is None:
+        steps, time_limit_min = 40_000, 10.0
+    order = Order(data, out, steps, time_limit_min, batch, cutoff_A, ensemble_size, held_out, seed)
+    try:
+        with Terminal(console, None) as terminal:
+            result = train_from_data(order, begun, terminal.training)
+    except KeyboardInterrupt:
+        _complain("Interrupted. The same command goes on from the last checkpoint.")
+        sys.exit(INTERRUPTED)
+    console.print(result.told)
+    if result.errors:
+        console.print(errors_table(result.errors))
+    if result.failure:
+        _complain(result.failure)
+        raise typer.Exit(FAILED)
 
 
 @app.command("test")
 def test_(
-    model: Annotated[Path, typer.Argument(help="A model file.")],
+    model: Annotated[Path, typer.Argument(help=MODEL)],
     data: Annotated[list[Path], typer.Argument(help="extxyz files and deepmd/npy folders.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: PT028
+    exact: Annotated[bool, typer.Option("--exact", help=EXACT)] = False,  # noqa: PT028
 ) -> None:
     """Errors on labelled data: energy per atom, forces, virial; RMSE, MAE, max; per element."""
     from kepton.atoms.files import read_labelled
@@ -190,7 +194,7 @@ def test_(
     from kepton.potential.file import load_ensemble
     from kepton.terminal import errors_table
 
-    ensemble, _ = load_ensemble(model)
+    ensemble, _ = load_ensemble(model, exact)
     errors = assess(ensemble, *read_labelled(data))
     if as_json:
         print(json.dumps(errors, indent=2))
@@ -200,7 +204,7 @@ def test_(
 
 @app.command()
 def md(
-    model: Annotated[Path, typer.Argument(help="A model file.")],
+    model: Annotated[Path, typer.Argument(help=MODEL)],
     structure: Annotated[Path, typer.Argument(help="Where to start: anything that ASE reads.")],
     temperature_K: Annotated[
         float, typer.Option("--temperature-K", min=0.0, help="Of the thermostat, or of the start.")
@@ -213,6 +217,11 @@ def md(
     ),
     friction_per_fs: Annotated[float, typer.Option(min=0.0, help="Of the thermostat.")] = 0.01,
     every: Annotated[int, typer.Option(min=1, help="Steps between two frames written.")] = 10,
+    model_devi: Annotated[
+        Path | None,
+        typer.Option(help="File for the ensemble's deviations, as LAMMPS writes it for DP-GEN."),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help=EXACT)] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Molecular dynamics with a potential, watched by its ensemble."""
@@ -221,7 +230,7 @@ def md(
     from kepton.potential.molecular_dynamics import Settings, trajectory
     from kepton.terminal import Terminal
 
-    potential, info = load_ensemble(model)
+    potential, info = load_ensemble(model, exact)
     start = read_structures(structure)[-1]
     conditions = info.get("certificate", {}).get("conditions", {})
     top = conditions.get("temperature_K")
@@ -232,7 +241,7 @@ def md(
     settings = Settings(temperature_K, timestep_fs, ensemble == Ensemble.NVE, friction_per_fs)
     began, doubt, temperatures, done, energies = time.monotonic(), [], [], 0, []
     with Terminal(console, None) as terminal:
-        for point in trajectory(potential, start, settings, steps, every, seed, out):
+        for point in trajectory(potential, start, settings, steps, every, seed, out, model_devi):
             done = point.step
             doubt.append(point.deviation)
             temperatures.append(point.temperature_K)
@@ -240,11 +249,15 @@ def md(
             terminal.progress("molecular dynamics", done, steps)
     seconds = time.monotonic() - began
     ns_day = done * timestep_fs * 1e-6 / seconds * 86400.0
-    console.print(
-        f"{out}: {done} steps, {len(doubt)} frames, {ns_day:.3g} ns/day; mean temperature "
-        f"{sum(temperatures) / len(temperatures):.0f} K; force deviation of the ensemble, mean "
-        f"{sum(doubt) / len(doubt):.4f} and largest {max(doubt):.4f} eV/Å."
-    )
+    told = f"{out}: {done} steps, {len(doubt)} frames, {ns_day:.3g} ns/day"
+    if doubt:
+        told += f"; mean temperature {sum(temperatures) / len(temperatures):.0f} K"
+    if doubt and potential.size > 1:
+        told += (
+            f"; force deviation of the ensemble, mean {sum(doubt) / len(doubt):.4f} and largest "
+            f"{max(doubt):.4f} eV/Å"
+        )
+    console.print(f"{told}.")
     if done < steps:
         _complain(
             f"The dynamics broke after {done} of {steps} steps: the forces exploded. The frames up "
@@ -256,12 +269,21 @@ def md(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="extxyz, a deepmd/npy folder, or what ASE reads.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="extxyz, a deepmd/npy folder, what ASE reads; or a model file."),
+    ],
     target: Annotated[Path, typer.Argument(help="Its suffix tells the format; none: deepmd/npy.")],
 ) -> None:
-    """Convert structures and labelled data between extxyz, deepmd/npy and what ASE knows."""
+    """Convert labelled data (extxyz, deepmd/npy, ASE) or models (.kepton, .dp, .yaml)."""
     from kepton.atoms.files import convert
+    from kepton.potential.conversion import convert_model, is_model
 
+    if is_model(source) or is_model(target):
+        converted = convert_model(source, target)
+        for line in (*converted.files, *converted.remarks):
+            console.print(f"{line}")
+        return
     convert(source, target)
     console.print(f"{target}")
 

@@ -92,6 +92,23 @@ def test_train_from_labelled_data_alone(workplace):
     )
     assert "held out" in done.stdout
     assert package.load(workplace / "trained.kepton").species == (1, 8)
+    curve = (workplace / "trained.csv").read_text().splitlines()
+    assert curve[0].startswith("step,seconds,learning_rate")
+    assert curve[-1].startswith("300,")
+    assert (workplace / "trained.png").read_bytes().startswith(b"\x89PNG")
+    assert not (workplace / "trained.kepton.checkpoint").exists()
+
+
+def test_train_within_a_time_limit(workplace):
+    kepton(
+        *["train", "water/data.extxyz", "--out", "short.kepton", "--time-limit-min", 0.3],
+        *["--ensemble-size", 1],
+        cwd=workplace,
+        check=0,
+    )
+    *_, last = (workplace / "short.csv").read_text().splitlines()
+    assert float(last.split(",")[1]) < 18.0
+    assert package.load(workplace / "short.kepton").size == 1
 
 
 def test_convert_to_npy_and_back(workplace):
@@ -179,6 +196,8 @@ def test_ctrl_c_says_that_nothing_is_lost(workplace, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # what a shell starts in the background ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert process.stdout is not None
     while "labelled" not in process.stdout.readline():

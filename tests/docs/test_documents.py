@@ -8,8 +8,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from kepton import config
+from kepton.cli import app
 from kepton.config import CampaignFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +61,23 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "how-to").glob("*.md")), ids=lambda path: path.name
+)
+def test_the_commands_and_the_python_of_the_how_tos_are_accepted(page):
+    """Every line `kepton ...` of a block `sh` has a command and options that exist."""
+    text = page.read_text("utf-8")
+    lines = [
+        line for code in re.findall(r"```sh\n(.*?)```", text, re.S) for line in code.split("\n")
+    ]
+    commands = [line.split() for line in lines if line.startswith("kepton ")]
+    assert commands
+    for _, name, *words in commands:
+        get_command(app).commands[name].make_context(name, words)
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        compile(code, page.name, "exec")
 
 
 @CAMPAIGNS

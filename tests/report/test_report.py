@@ -84,7 +84,9 @@ class Breaking(Quick):
 def untrained():
     frames = Frames.from_ase([WATER])
     label = Label(np.zeros(1), np.ones((1, 3, 3)), np.zeros((1, 3, 3)))
-    return fresh("deep_potential", default_model("deep_potential", [frames]), 2, frames, label, 0)
+    return fresh(
+        "deep_potential", default_model("deep_potential", [frames]), 2, [(frames, label)], 0
+    )
 
 
 def campaign(folder, goal, cell=0.0, kind=Quick):

@@ -1,8 +1,8 @@
-"""`model.kepton`: an ensemble as one safetensors file with JSON metadata."""
+"""Model files: `.kepton`, an ensemble as one safetensors file with JSON metadata, and others."""
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from safetensors.numpy import save as serialise
 
 from kepton.atoms.replacing import write_whole
 from kepton.errors import InputError
+from kepton.potential import deepmd_kit
 from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.ensemble import Ensemble
 
 FORMAT = 1
+SUFFIXES = (".kepton", *deepmd_kit.SUFFIXES)
+FROZEN = (".pb", ".pbtxt", ".pth", ".pt", ".pt2", ".hlo", ".jax", ".savedmodel")
 
 
 def to_bytes(ensemble: Ensemble, info: dict[str, Any] | None = None) -> bytes:
@@ -60,9 +63,7 @@ def from_bytes(data: bytes) -> tuple[Ensemble, dict[str, Any]]:
                 f"{FORMAT}; install the version that wrote it."
             )
         kind, config_kind = ARCHITECTURES[header["architecture"]]
-        config = config_kind(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
-        )
+        config = config_kind(**{k: _tuples(v) for k, v in header["config"].items()})
         weights: dict[str, list] = {}
         for name in sorted(tensors, key=lambda name: (name.rpartition(".")[0], _layer(name))):
             if name.startswith("weights."):
@@ -84,6 +85,10 @@ def from_bytes(data: bytes) -> tuple[Ensemble, dict[str, Any]]:
         ) from error
 
 
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def _layer(name: str) -> int:
     return int(name.rpartition(".")[2]) if name.startswith("weights.") else 0
 
@@ -93,16 +98,44 @@ def save(path: str | os.PathLike, ensemble: Ensemble, info: dict[str, Any] | Non
     write_whole(Path(path), to_bytes(ensemble, info))
 
 
-def load_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
-    """The ensemble in a file, and its info.
+def load_ensemble(path: str | os.PathLike, exact: bool = False) -> tuple[Ensemble, dict[str, Any]]:
+    """The ensemble in a file, ready for use, and its info.
+
+    Args:
+        exact: evaluate the embedding nets at every neighbour, all in float64; default: nets in
+            float32, the embedding as a radial basis (`potential.basis`)
+    Raises:
+        InputError: what `read_model` refuses; nets that no radial basis holds, where not `exact`
+    """
+    ensemble, info = read_model(path)
+    members = ensemble.members
+    if exact:
+        return Ensemble(replace(members.with_dtype(jnp.float64), exact=True)), info
+    if not members.config.basis:
+        raise InputError(
+            f"{path}: the embedding nets ({members.config.activation[0]}) are not smooth enough "
+            "for a radial basis; evaluate them at every neighbour with exact = True (--exact)."
+        )
+    return ensemble.with_dtype(jnp.float32), info
+
+
+def read_model(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
+    """The ensemble in a `.kepton`, `.dp` or `.yaml` file, in its own precision, and its info.
 
     Raises:
-        InputError: no such file, or not a model file
+        InputError: no such file, or not a model file that Kepton reads
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(
             f"There is no model file {path}; `kepton run` and `kepton train` make one."
+        )
+    if path.suffix.lower() in deepmd_kit.SUFFIXES:
+        return deepmd_kit.read(path), {"source": path.name}
+    if path.suffix.lower() in FROZEN:
+        raise InputError(
+            f"{path} is a frozen model of DeePMD-kit, and Kepton reads {', '.join(SUFFIXES)}; give "
+            f"what `dp convert-backend {path.name} {path.stem}.dp` makes of it."
         )
     try:
         return from_bytes(path.read_bytes())

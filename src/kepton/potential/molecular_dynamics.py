@@ -15,6 +15,7 @@ from kepton.atoms.frames import Frames
 from kepton.dynamics import Langevin, VelocityVerlet, kinetic_energy, kinetic_temperature, simulate
 from kepton.potential.ensemble import Ensemble, check_elements
 from kepton.potential.explore import deviation
+from kepton.potential.model_deviation import HEADER, check_members, line, model_deviation
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,21 @@ def trajectory(
     every: int,
     seed: int,
     out: str | Path,
+    model_devi: str | Path | None = None,
 ) -> Iterator[Point]:
     """Run, and append every `every`-th frame to an extxyz file as it is reached.
 
     Each frame carries energy, forces, velocities, and in `info` the step, the time and the
     ensemble's force deviation. The run ends early where the dynamics breaks.
 
+    Args:
+        model_devi: file for one line a frame, as LAMMPS writes it for DP-GEN
     Raises:
-        InputError: an element that the potential does not know
+        InputError: an element that the potential does not know; one member, for `model_devi`
     """
+    if model_devi is not None:
+        check_members(ensemble)
+        Path(model_devi).write_text(HEADER + "\n")
     frames = Frames.from_ase([start])
     check_elements(ensemble, frames)
     key = jax.random.split(jax.random.key(seed), 1)
@@ -93,6 +100,10 @@ def trajectory(
         energy = float(state.energy[0])
         atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.asarray(state.forces[0]))
         ase.io.write(out, atoms, format="extxyz", append=True)
+        if model_devi is not None:
+            values = model_deviation(ensemble, state.frames, state.neighbors)[0]
+            with Path(model_devi).open("a") as file:
+                file.write(line(step, values) + "\n")
         yield Point(
             step,
             energy + float(kinetic_energy(state)[0]),
