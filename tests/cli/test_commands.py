@@ -186,18 +186,23 @@ def test_killing_it_at_random_moments_changes_nothing(workplace, tmp_path):
     assert [v.errors for v in states[0].verdicts] == [v.errors for v in states[1].verdicts]
 
 
+HEARS_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+"""What a shell starts in the background ignores Ctrl-C, and so would its children"""
+
+
 def test_ctrl_c_says_that_nothing_is_lost(workplace, tmp_path):
     shutil.copy(workplace / "water.xyz", tmp_path)
     (tmp_path / "water.toml").write_text(CAMPAIGN.replace("steps = 400", "steps = 40000"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "kepton.cli", "run", "water.toml"],
+        [sys.executable, "-c", HEARS_CTRL_C, "-m", "kepton.cli", "run", "water.toml"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # what a shell starts in the background ignores Ctrl-C, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert process.stdout is not None
     while "labelled" not in process.stdout.readline():
