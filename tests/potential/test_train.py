@@ -150,6 +150,24 @@ def test_an_overfitted_training_goes_back_to_its_best_and_ends(labelled, untrain
     assert error == pytest.approx(least, rel=0.02)
 
 
+def test_going_back_to_the_best_is_no_divergence(labelled, untrained):
+    """The best on other labels than those learnt errs a hundred times more on these."""
+    frames, label = labelled
+    noise = np.random.default_rng(0).normal(size=label.forces.shape)
+    other = replace(label, energy=np.zeros(len(frames)), forces=noise)
+    told = []
+    train(
+        [(frames[:10], label[:10])],
+        replace(TRAINING, steps=3000),
+        untrained,
+        key=0,
+        progress=told.append,
+        held_out=(frames[10:], other[10:]),
+    )
+    assert told[-1].error > 10 * min(point.error for point in told)
+    assert told[-1].step < 1500
+
+
 def test_new_data_move_the_repulsive_core_outwards_never(twenty, trained):
     frames, label = twenty
     squeezed = frames.with_positions(frames.positions * 0.9)

@@ -278,6 +278,7 @@ class _Training:
             pace=(1.0 - COOLING) / left,
             fraction=COOLING,
             cooled=True,
+            usual={},
         )
 
 
@@ -335,7 +336,7 @@ def train(
             state = training.look(after) if looks else after
             if progress:
                 progress(state.point)
-            if state.block % SNAPSHOT == 0:
+            if state.block % SNAPSHOT == 0 or state.cooled != good.cooled:
                 good = state
             if time.monotonic() - written > CHECKPOINT_SECONDS:
                 store.write(state.arrays, state.numbers)
