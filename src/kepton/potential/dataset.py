@@ -33,6 +33,7 @@ class Bucket:
         cutoff: Å
         atoms: number of atoms to which frames are padded
         composition: of all frames
+        virials: whether any frame has one
         segments: widths of the neighbour lists so far
         lists: of all frames, or None where they would need too much memory
     """
@@ -41,36 +42,35 @@ class Bucket:
     cutoff: float
     atoms: int
     composition: tuple[tuple[int, int], ...]
+    virials: bool
     segments: tuple[tuple[int, int], ...] = ()
     lists: Neighbors | None = None
 
     @staticmethod
-    def of(systems: list[System], cutoff: float, rng: np.random.Generator) -> "Bucket":
-        """A bucket of these systems, its neighbour lists made where memory allows."""
+    def of(systems: list[System], cutoff: float) -> "Bucket":
+        """A bucket of these systems, its neighbours not looked for yet."""
         largest: dict[int, int] = {}
         for frames, _ in systems:
             for z, count in frames.composition:
                 largest[z] = max(largest.get(z, 0), count)
         atoms = max(frames.positions.shape[1] for frames, _ in systems)
-        bucket = Bucket(systems, cutoff, atoms, tuple(sorted(largest.items())))
-        seen = rng.permutation(len(bucket))[: max(1, SCANNED_ATOMS // atoms)]
-        _, lists, _ = bucket.batch(np.sort(seen))
-        bucket.segments = lists.segments
+        virials = any(bool(np.isfinite(label.virial).any()) for _, label in systems)
+        return Bucket(systems, cutoff, atoms, tuple(sorted(largest.items())), virials)
+
+    def listed(self, rng: np.random.Generator) -> "Bucket":
+        """The same with its neighbour lists' widths, and with the lists where memory allows."""
+        seen = rng.permutation(len(self))[: max(1, SCANNED_ATOMS // self.atoms)]
+        _, lists, _ = self.batch(np.sort(seen))
+        listed = replace(self, segments=lists.segments)
         size = sum(leaf.nbytes for leaf in (lists.index, lists.shift, lists.mask)) / len(seen)
-        if len(seen) == len(bucket):
-            bucket.lists = lists
-        elif size * len(bucket) < LISTS_BYTES:
-            bucket.lists = bucket.batch(np.arange(len(bucket)))[1]
-            bucket.segments = bucket.lists.segments
-        return bucket
+        if len(seen) < len(self) and size * len(self) < LISTS_BYTES:
+            _, lists, _ = listed.batch(np.arange(len(self)))
+        if len(lists.mask) < len(self):
+            return listed
+        return replace(self, segments=lists.segments, lists=lists)
 
     def __len__(self) -> int:
         return sum(len(frames) for frames, _ in self.systems)
-
-    @property
-    def virials(self) -> bool:
-        """Whether any frame has a virial."""
-        return any(bool(np.isfinite(label.virial).any()) for _, label in self.systems)
 
     def batch(self, rows: Int[np.ndarray, "r"]) -> tuple[Frames, Neighbors, Label]:
         """Some frames, their neighbours and labels, in order."""
@@ -107,8 +107,14 @@ class Dataset:
 
     @staticmethod
     def of(systems: Sequence[System], cutoff: float) -> "Dataset":
-        """Frames of similar sizes share a bucket; those of other periodicity have their own."""
+        """Frames in their buckets, with their neighbours, for training."""
         rng = np.random.default_rng(0)
+        grouped = Dataset.grouped(systems, cutoff)
+        return Dataset([bucket.listed(rng) for bucket in grouped.buckets])
+
+    @staticmethod
+    def grouped(systems: Sequence[System], cutoff: float) -> "Dataset":
+        """Frames of similar sizes share a bucket; those of other periodicity have their own."""
         groups: list[list[System]] = []
         order = sorted(systems, key=lambda s: (bool(np.any(s[0].pbc)), s[0].positions.shape[1]))
         for system in order:
@@ -122,7 +128,7 @@ class Dataset:
                 groups[-1].append(system)
             else:
                 groups.append([system])
-        return Dataset([Bucket.of(group, cutoff, rng) for group in groups])
+        return Dataset([Bucket.of(group, cutoff) for group in groups])
 
     def __len__(self) -> int:
         return sum(len(bucket) for bucket in self.buckets)

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import covalent_radii
 from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, Label, Real
@@ -23,6 +22,7 @@ from kepton.potential.radial import (
     clamp,
     switch,
 )
+from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
 from kepton.potential.zbl import zbl
 
 DESCRIPTOR_RANGE, DESCRIPTOR_SIZE = 7.0, 3.0
@@ -128,14 +128,16 @@ class DeepPotential:
         their size too, since the descriptor moves by its size while the embedding nets learn,
         and the atoms of a cold crystal hardly move it at all.
         """
-        species = np.array(config.species)
-        found = [_shortest_and_most(config, frames, lists) for frames, lists, _ in parts]
+        species = config.species
+        found = [
+            shortest_and_most(species, config.cutoff_A, frames, lists) for frames, lists, _ in parts
+        ]
         shortest = np.min([one[0] for one in found], axis=0)
         pairs = sum(float(np.sum(lists.mask)) for _, lists, _ in parts)
         atoms = sum(float(np.sum(frames.mask)) for frames, _, _ in parts)
         statistics = {
-            "bias": _energy_bias(species, parts),
-            "scale": _force_scale(parts),
+            "bias": energy_bias(species, parts),
+            "scale": force_scale(parts),
             "descriptor_mean": np.zeros((len(species), config.embedding[-1] * config.axis)),
             "descriptor_scale": 1.0,
             "neighbors": max(1.0, (pairs / atoms) ** 0.5),
@@ -152,7 +154,7 @@ class DeepPotential:
                 values.setdefault(z, []).append(np.asarray(value)[real])
         joined = {z: np.concatenate(value) for z, value in values.items()}
         for z, value in joined.items():
-            statistics["descriptor_mean"][config.species.index(z)] = value.mean(axis=0)
+            statistics["descriptor_mean"][species.index(z)] = value.mean(axis=0)
         spread = np.sqrt(np.mean([value.var(axis=0).mean() for value in joined.values()]))
         size = np.sqrt(np.mean([np.mean(value**2) for value in joined.values()]))
         scale = DESCRIPTOR_RANGE * spread + DESCRIPTOR_SIZE * size
@@ -219,7 +221,7 @@ class DeepPotential:
 
     def fitted_to(self, frames: Frames, lists: Neighbors) -> "DeepPotential":
         """The same model with its repulsive core moved below the shortest distances of new data."""
-        shortest, selected = _shortest_and_most(self.config, frames, lists)
+        shortest, selected = shortest_and_most(self.config.species, self.cutoff, frames, lists)
         start = min(float(self.statistics["basis_start"]), 0.95 * float(shortest.min()))
         moved = {
             "core": np.minimum(np.asarray(self.statistics["core"]), 0.9 * shortest),
@@ -425,11 +427,8 @@ class DeepPotential:
             return total
         r = jnp.linalg.norm(lists.vectors(frames), axis=-1)
         for z, slot in lists.slots:
-            own, other = (
-                jnp.asarray(frames.species)[:, :, None].astype(float),
-                jnp.asarray(float(z)),
-            )
-            pair = self.repulsion(r[..., slot], own, other)
+            own = jnp.asarray(frames.species)[:, :, None].astype(float)
+            pair = self.repulsion(r[..., slot], own, jnp.asarray(float(z)))
             total = total + 0.5 * jnp.where(lists.mask[..., slot], pair, 0.0).sum(axis=(1, 2))
         return total
 
@@ -456,43 +455,3 @@ def _difference_quotient(net, x: Float[Array, "q"], step: Float[Array, "q"]) -> 
     short = jnp.abs(step)[:, None] < 0.3
     safe = jnp.where(short, 1.0, step[:, None])
     return jnp.where(short, mean, (net(x) - net(x - step)) / safe)
-
-
-def _energy_bias(species: np.ndarray, parts: Sequence[tuple[Frames, Neighbors, Label]]) -> Any:
-    """Energy of an atom of each element by least squares, of least norm where collinear, eV."""
-    counts = [
-        (np.asarray(frames.species)[:, :, None] == species).sum(axis=1) for frames, _, _ in parts
-    ]
-    energies = np.concatenate([np.asarray(label.energy) for _, _, label in parts])
-    return np.linalg.lstsq(np.concatenate(counts).astype(float), energies, rcond=None)[0]
-
-
-def _force_scale(parts: Sequence[tuple[Frames, Neighbors, Label]]) -> float:
-    """Root mean square force component, eV/Å."""
-    forces = [np.asarray(label.forces)[np.asarray(frames.mask)] for frames, _, label in parts]
-    known = np.concatenate(forces)
-    known = known[np.isfinite(known)]
-    return float(np.sqrt(np.mean(known**2) + 1e-6)) if len(known) else 1.0
-
-
-def _shortest_and_most(
-    config: DeepPotentialConfig, frames: Frames, lists: Neighbors
-) -> tuple[Float[np.ndarray, "S S"], Float[np.ndarray, "S"]]:
-    """Shortest distance between every two elements, Å, and most neighbours of each, in the data.
-
-    Where a pair never comes within the cutoff, 0.7 of the sum of covalent radii.
-    """
-    r = lists.distances(frames)
-    numbers = np.asarray(frames.species)
-    radii = covalent_radii[list(config.species)]
-    shortest = 0.7 * (radii[:, None] + radii)
-    most = np.ones(len(config.species))
-    for other, slot in lists.slots:
-        t = config.species.index(other)
-        near = lists.mask[..., slot] & (r[..., slot] < config.cutoff_A)
-        most[t] = max(1, near.sum(axis=2).max())
-        for s, z in enumerate(config.species):
-            pairs = near & (numbers[:, :, None] == z)
-            if pairs.any():
-                shortest[s, t] = r[..., slot][pairs].min()
-    return shortest, most

@@ -220,9 +220,10 @@ class _Training:
         """Back to an earlier standing, at half the learning rate."""
         if state.damping < 0.5**RETRIES:
             raise Diverged(
-                f"Training diverged at step {state.step} of {self.total}, at {2**RETRIES} times "
-                f"lower rates too. Give a smaller [train] rate than {self.config.rate:g}, and "
-                "check the data for outliers.",
+                f"Training diverged at step {state.step}, and again at rates down to "
+                f"{self.config.rate * state.damping:.1g}. Check the data for outliers, such as "
+                "labels that did not converge; a campaign file may give a smaller [train] rate "
+                f"than {self.config.rate:g}.",
                 resolved(self.ensemble(good.best[0])) if good.step else None,
             )
         return replace(good, damping=0.5 * state.damping, block=state.block + 1)
@@ -348,7 +349,7 @@ def train(
 def fresh(architecture: str, config: Any, size: int, data: Sequence[System], key: int) -> Ensemble:
     """`size` members with random weights and the statistics of the data."""
     kind, _ = ARCHITECTURES[architecture]
-    statistics = kind.prepare(config, Dataset.of(data, config.cutoff_A).parts(20_000))
+    statistics = kind.prepare(config, Dataset.grouped(data, config.cutoff_A).parts(20_000))
     members = [
         kind.init(k, config, statistics) for k in jax.random.split(jax.random.key(key), size)
     ]
