@@ -143,8 +143,12 @@ def train(
         int | None,
         typer.Option(min=10, help="Optimizer steps; default 40000, or as many as the time allows."),
     ] = None,
+    model: Annotated[
+        str, typer.Option(help="Architecture: deep_potential, or cluster_expansion for few labels.")
+    ] = "deep_potential",
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Frames a step; default: about 160 atoms.")
+        int | None,
+        typer.Option(min=1, help="Frames a step; default: so many as suit the architecture."),
     ] = None,
     cutoff_A: Annotated[
         float | None, typer.Option("--cutoff-A", min=1.0, max=12.0, help="Cutoff in Å.")
@@ -166,7 +170,9 @@ def train(
 
     if steps is None and time_limit_min is None:
         steps, time_limit_min = 40_000, 10.0
-    order = Order(data, out, steps, time_limit_min, batch, cutoff_A, ensemble_size, held_out, seed)
+    order = Order(
+        data, out, steps, time_limit_min, batch, cutoff_A, model, ensemble_size, held_out, seed
+    )
     try:
         with Terminal(console, None) as terminal:
             result = train_from_data(order, begun, terminal.training)

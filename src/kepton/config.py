@@ -15,7 +15,7 @@ from kepton.elt.campaign import Goal
 from kepton.errors import InputError
 from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
 from kepton.potential.architectures import ARCHITECTURES
-from kepton.potential.train import default_batch
+from kepton.potential.train import default_training
 from kepton.principles import PRINCIPLES
 
 Positive = Annotated[float, Field(gt=0)]
@@ -83,10 +83,13 @@ class Model(_Section):
     ensemble_size: Annotated[int, Field(ge=2, le=16)] = PotentialProblem.members
     cutoff_A: Annotated[float, Field(gt=1, le=12)] | None = None
     smooth_A: Annotated[float, Field(ge=0)] | None = None
-    basis: Annotated[int, Field(ge=8, le=128)] | None = None
+    basis: Annotated[int, Field(ge=4, le=128)] | None = None
     embedding: tuple[Count, ...] | None = None
     axis: Count | None = None
     fitting: tuple[Count, ...] | None = None
+    channels: Count | None = None
+    degree: Count | None = None
+    hidden: Count | None = None
 
 
 class Train(_Section):
@@ -95,7 +98,7 @@ class Train(_Section):
     steps: Count = TrainConfig.steps
     warm_steps: Count = TrainConfig.warm_steps
     batch: Count | None = None
-    rate: Annotated[float, Field(gt=0, le=0.1)] = TrainConfig.rate
+    rate: Annotated[float, Field(gt=0, le=0.1)] | None = None
     energy_weight: Annotated[float, Field(ge=0)] = TrainConfig.energy_weight
     virial_weight: Annotated[float, Field(ge=0)] = TrainConfig.virial_weight
     smoothness: Annotated[float, Field(ge=0)] = TrainConfig.smoothness
@@ -164,19 +167,8 @@ def read(path: Path) -> Order:
             f"{_nearest(architecture, ARCHITECTURES)}; there is {', '.join(ARCHITECTURES)}."
         )
     model = default_model(architecture, structures, **sizes)
-    if model.smooth_A >= model.cutoff_A:
-        raise InputError(
-            f"[model] smooth_A = {model.smooth_A:g} is not below cutoff_A = {model.cutoff_A:g}: "
-            "the cutoff's switch falls from the first to the second; give a smaller smooth_A."
-        )
-    if model.axis > model.embedding[-1]:
-        raise InputError(
-            f"[model] axis = {model.axis} is more than the {model.embedding[-1]} channels of the "
-            "embedding net; give an axis up to the last of embedding."
-        )
     atoms = max(frames.positions.shape[1] for frames in structures)
-    chosen = {"batch": default_batch(atoms)} | file.train.model_dump(exclude_none=True)
-    training = TrainConfig(**chosen)
+    training = default_training(architecture, atoms, **file.train.model_dump(exclude_none=True))
     goal = Goal(
         target=file.target.force_error,
         confidence=file.target.confidence,

@@ -21,15 +21,16 @@ from kepton.potential.train import fresh
 CUTOFF = 4.0
 SMALL = {
     "deep_potential": {"basis": 12, "embedding": (4, 8), "axis": 4, "fitting": (16, 16)},
+    "cluster_expansion": {"channels": 6, "basis": 6, "hidden": 8},
 }
 """Sizes for a test, by architecture: who adds one adds its sizes here."""
 
 EXACT = 1e-11
 """eV and eV/Å: energies of 10 eV, rounded to 2e-16, through some thousand operations."""
-STEP = 1e-4
-"""Å, of central differences: they err by STEP^2 / 6 E''' = 2e-9 E''' and by 1e-14 eV / STEP."""
+STEP = 5e-5
+"""Å, of central differences: they err by STEP^2 / 6 E''' = 4e-10 E''' and by 1e-14 eV / STEP."""
 SMOOTH = 1e-6
-"""eV/Å, allows E''' of 500 eV/Å^3."""
+"""eV/Å, allows E''' of 2,400 eV/Å^3."""
 
 
 def ethanol(seed=0, stretch=0.05):
@@ -204,7 +205,8 @@ def test_crossing_the_cutoff_is_smooth(double):
     """Energy, force and its slope are continuous: jumps vanish with the distance to the cutoff.
 
     w is C2, its third derivative jumps: beyond the cutoff all is constant, and just within it
-    E ~ h^3, F ~ h^2, F' ~ h for h = cutoff - r. A model with a jump of F' had F ~ h.
+    E ~ h^3, F ~ h^2, F' ~ h for h = cutoff - r, or of higher order where the radial functions
+    vanish there too. A model with a jump of F' had F ~ h.
     """
     far, nothing = crossing(double, [CUTOFF, CUTOFF + 0.5])
     np.testing.assert_allclose(far, far[0], rtol=0, atol=EXACT)
@@ -214,8 +216,10 @@ def test_crossing_the_cutoff_is_smooth(double):
     energy = np.abs(energy - far[0])
     orders = np.log2(energy[:-1] / energy[1:]), np.log2(np.abs(force[:-1] / force[1:]))
     # the next term of the series is h / 3 Å times as large, or some times that
-    np.testing.assert_allclose(orders[0], 3, atol=0.3)
-    np.testing.assert_allclose(orders[1], 2, atol=0.3)
+    order = round(orders[0][1])
+    assert order >= 3
+    np.testing.assert_allclose(orders[0], order, atol=0.3)
+    np.testing.assert_allclose(orders[1], order - 1, atol=0.3)
 
 
 def test_crossing_the_cutoff_in_a_periodic_cell_is_smooth(double):

@@ -1,12 +1,13 @@
 """The architectures a potential can have, by name, under one contract."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
+from kepton.potential.cluster_expansion import ClusterExpansion, ClusterExpansionConfig
 from kepton.potential.deep_potential import DeepPotential, DeepPotentialConfig
 from kepton.potential.derive import Answer
 
@@ -16,12 +17,18 @@ class Architecture(Protocol):
 
     `weights` is a pytree of stacks of matrices (..., in, out). In an ensemble they have one more
     leading axis, and `statistics` are shared. `config` is a frozen dataclass of plain values with
-    the atomic numbers known as `species`.
+    the atomic numbers known as `species` and the cutoff as `cutoff_A`; its `sized` gives the sizes
+    that so many force components can teach, its `check` raises InputError where sizes do not fit.
     """
 
     weights: Any
     statistics: dict[str, Any]
     config: Any
+
+    rate: ClassVar[float]
+    """Peak learning rate that suits it"""
+    batch_atoms: ClassVar[int]
+    """Atoms a step of training that suit it"""
 
     @staticmethod
     def prepare(config: Any, parts: Sequence[tuple[Frames, Neighbors, Label]]) -> dict[str, Any]:
@@ -62,8 +69,13 @@ class Architecture(Protocol):
         """The same function with nets in another precision."""
         ...
 
+    def reference(self) -> "Architecture":
+        """The same model in float64, without what makes it fast at the cost of digits."""
+        ...
+
 
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "deep_potential": (DeepPotential, DeepPotentialConfig),
+    "cluster_expansion": (ClusterExpansion, ClusterExpansionConfig),
 }
 """name -> (class, class of its config)"""

@@ -57,9 +57,11 @@ def smallest_basis(model: DeepPotential) -> int | None:
 def resolved(ensemble: Ensemble) -> Ensemble:
     """The same nets with as many radial functions as stand for those of all members, or the most.
 
-    Never fewer than there are.
+    Never fewer than there are. An architecture without nets of the distance is returned as it is.
     """
     members = ensemble.members
+    if not isinstance(members, DeepPotential):
+        return ensemble
     needed = [smallest_basis(ensemble.member(i)) or COUNTS[-1] for i in range(ensemble.size)]
     config = replace(members.config, basis=max(members.config.basis, *needed))
     return Ensemble(replace(members, config=config))

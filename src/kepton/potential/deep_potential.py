@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors
+from kepton.errors import InputError
 from kepton.potential.derive import Answer, derive
-from kepton.potential.environment import Environment, places_of, project, take
+from kepton.potential.environment import Environment, fingerprint, places_of, project, take
 from kepton.potential.nets import hidden, output, random_net
 from kepton.potential.radial import (
     chebyshev,
@@ -23,13 +24,15 @@ from kepton.potential.radial import (
     switch,
 )
 from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
-from kepton.potential.zbl import zbl
+from kepton.potential.zbl import core_repulsion
 
 DESCRIPTOR_RANGE, DESCRIPTOR_SIZE = 7.0, 3.0
 """so many deviations of the descriptor, and its size so many times, make one unit of the input of a
 fitting net"""
 PARTS = 0.5
 """eV/Å, of what a neighbour adds to a force, at least"""
+MANY = 20_000
+"""Force components from which more can be learnt than the smallest nets hold"""
 BASIS_WIDTH = 0.2
 """Å below `basis_start` over which distances are clamped"""
 
@@ -61,6 +64,23 @@ class DeepPotentialConfig:
     one_sided: bool = True
     activation: tuple[str, str] = ("tanh", "tanh")
     excluded: tuple[tuple[int, int], ...] = ()
+
+    def sized(self, components: int) -> "DeepPotentialConfig":
+        """With the channels that so many force components can teach."""
+        return replace(self, embedding=(8, 16, 32), axis=8) if components > MANY else self
+
+    def check(self) -> None:
+        """Raise InputError where sizes do not fit together."""
+        if self.smooth_A >= self.cutoff_A:
+            raise InputError(
+                f"[model] smooth_A = {self.smooth_A:g} is not below cutoff_A = {self.cutoff_A:g}: "
+                "the cutoff's switch falls from the first to the second; give a smaller smooth_A."
+            )
+        if self.axis > self.embedding[-1]:
+            raise InputError(
+                f"[model] axis = {self.axis} is more than the {self.embedding[-1]} channels of "
+                "the embedding net; give an axis up to the last of embedding."
+            )
 
 
 @partial(
@@ -101,6 +121,9 @@ class DeepPotential:
     statistics: dict[str, Float[Real, "..."]]
     config: DeepPotentialConfig = field(metadata={"static": True})
     exact: bool = field(default=False, metadata={"static": True})
+
+    rate: ClassVar[float] = 8e-3
+    batch_atoms: ClassVar[int] = 160
 
     @staticmethod
     def init(key, config: DeepPotentialConfig, statistics: dict[str, Any]) -> "DeepPotential":
@@ -188,22 +211,11 @@ class DeepPotential:
             return energy.sum(), energy
 
         (_, energy), slope = jax.value_and_grad(total, has_aux=True)(environment.projection)
-        pulls = environment.pull(slope)
-        if environment.push is not None:
-            energy = energy + environment.push[0]
-        moments = environment.virial(pulls) if virial else jnp.full((len(energy), 3, 3), jnp.nan)
-        return Answer(energy, environment.forces(pulls), moments)
+        return environment.answer(energy, slope, virial)
 
     def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
         """Powers of the projection summed over the atoms of each element, by radial function."""
-        environment = project(frames, neighbors, self._radial, None, self.dtype)
-        a = environment.projection[..., :8]
-        power = jnp.stack([a[:, :, 0] ** 2, (a[:, :, 1:] ** 2).sum(axis=2)], axis=-1)
-        sums = [
-            (take(jnp.sqrt(power + 1e-12), at) * (at >= 0)[..., None, None, None]).sum(axis=1)
-            for at in environment.places
-        ]
-        return jnp.stack(sums, axis=1).reshape(len(frames), -1)
+        return fingerprint(project(frames, neighbors, self._radial, None, self.dtype))
 
     def roughness(self) -> Float[Array, ""]:
         """Mean square error of the forces by the radial basis, as the nets at twice the nodes tell.
@@ -234,6 +246,10 @@ class DeepPotential:
     def with_dtype(self, dtype) -> "DeepPotential":
         """The same function with nets in another precision."""
         return replace(self, weights=jax.tree.map(lambda w: w.astype(dtype), self.weights))
+
+    def reference(self) -> "DeepPotential":
+        """The nets evaluated at every neighbour, in float64."""
+        return replace(self.with_dtype(jnp.float64), exact=True)
 
     @jax.jit
     def descriptors(self, frames: Frames, lists: Neighbors) -> dict[int, Float[Array, "b c d"]]:
@@ -434,10 +450,7 @@ class DeepPotential:
 
     def repulsion(self, r: Float[Array, "..."], z_i, z_j) -> Float[Array, "..."]:
         """ZBL below the shortest distances of the data, eV."""
-        species = jnp.array(self.config.species)
-        places = (jnp.searchsorted(species, jnp.asarray(z).astype(int)) for z in (z_i, z_j))
-        outer = self.statistics["core"][tuple(places)].astype(r.dtype)
-        return zbl(r, z_i, z_j, 0.7 * outer, outer)
+        return core_repulsion(self.config.species, self.statistics["core"], r, z_i, z_j)
 
 
 def smooth(r: Any, config: DeepPotentialConfig) -> Any:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,13 @@ from jaxtyping import Array, Float, Int
 
 from kepton.atoms.frames import Frames, Real
 from kepton.atoms.neighbors import Neighbors
+from kepton.potential.derive import Answer
 
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["basis", "unit", "length"],
-    meta_fields=[],
+    meta_fields=["degree"],
 )
 @dataclass(frozen=True)
 class Pairs:
@@ -24,16 +26,30 @@ class Pairs:
         basis: radial functions B_k(r) of all slots, then B_k'(r), 1/Å
         unit: r_ij / r
         length: r, Å
+        degree: largest of the harmonics; static
     """
 
     basis: Float[Real, "b n k slots"]
     unit: Float[Real, "b n 3 m"]
     length: Float[Real, "b n m"]
+    degree: int
 
     @property
-    def rows(self) -> Float[Array, "b n 4 m"]:
-        """(1, x/r, y/r, z/r)"""
-        return jnp.concatenate([jnp.ones_like(self.unit[:, :, :1]), self.unit], axis=2)
+    def rows(self) -> Float[Array, "b n c m"]:
+        """Y of the unit vectors: (1, x/r, y/r, z/r, ...)"""
+        return harmonics(self.unit, self.degree)
+
+    def pull(self, slope: Float[Array, "b n c k"]) -> Float[Array, "b n 3 m"]:
+        """dE/dr_ij from dE/dA: the chain rule of the projection.
+
+        (q . Y) x + (g - x (x . g)) / r,   q = dE/dA . B',  g = grad_x (dE/dA . B Y(x))
+        """
+        both = jnp.einsum("bnkm,bnck->bncm", self.basis, slope)
+        t, q = jnp.split(both, 2, axis=-1)
+        rows, turn = jax.vjp(partial(harmonics, degree=self.degree), self.unit)
+        (g,) = turn(t)
+        g = g / self.length[:, :, None]
+        return (_dot(q, rows) - _dot(g, self.unit)) * self.unit + g
 
 
 @partial(
@@ -45,7 +61,7 @@ class Pairs:
 class Environment:
     """What a model must know of b frames: all of it depends on the geometry alone.
 
-    A_i = sum_j B(r_ij) (x) (1, r_ij / r)        by element of j
+    A_i = sum_j B(r_ij) (x) Y(r_ij / r)        by element of j
 
     Args:
         pairs: by element of the neighbour
@@ -62,7 +78,7 @@ class Environment:
     elements: tuple[int, ...]
 
     @property
-    def projection(self) -> Float[Array, "b n 4 S K"]:
+    def projection(self) -> Float[Array, "b n c S K"]:
         """A"""
         parts = [
             jnp.einsum("bnkm,bncm->bnck", p.basis[..., : p.length.shape[-1]], p.rows)
@@ -70,24 +86,27 @@ class Environment:
         ]
         return jnp.stack(parts, axis=3)
 
-    def pull(self, slope: Float[Array, "b n 4 S K"]) -> Float[Array, "b n 3 m"]:
-        """dE/dr_ij for every pair from dE/dA: the chain rule of the projection.
-
-        sum_c q_c u_c x + (t - x (x . t)) / r,   t = dE/dA . B,  q = dE/dA . B',  u = (1, x)
-        """
-        found = []
-        for place, pairs in enumerate(self.pairs):
-            both = jnp.einsum("bnkm,bnck->bncm", pairs.basis, slope[:, :, :, place])
-            t, q = jnp.split(both, 2, axis=-1)
-            t = t[:, :, 1:]
-            x, inverse = pairs.unit, 1.0 / pairs.length[:, :, None]
-            along = q[:, :, :1] + _dot(q[:, :, 1:] - t * inverse, x)
-            found.append(along * x + t * inverse)
+    def pull(self, slope: Float[Array, "b n c S K"]) -> Float[Array, "b n 3 m"]:
+        """dE/dr_ij for every pair from dE/dA."""
+        found = [pairs.pull(slope[:, :, :, place]) for place, pairs in enumerate(self.pairs)]
         total = jnp.concatenate(found, axis=-1)
         if self.push is not None:
             units = jnp.concatenate([pairs.unit for pairs in self.pairs], axis=-1)
             total = total + self.push[1][:, :, None] * units
         return total
+
+    def answer(
+        self, energy: Float[Array, "b"], slope: Float[Array, "b n c S K"], virial: bool
+    ) -> Answer:
+        """Energy with that of the repulsion, forces, and the virial or nan.
+
+        Args:    energy: eV;  slope: dE/dA
+        """
+        pulls = self.pull(slope)
+        if self.push is not None:
+            energy = energy + self.push[0]
+        moments = self.virial(pulls) if virial else jnp.full((len(energy), 3, 3), jnp.nan)
+        return Answer(energy, self.forces(pulls), moments)
 
     def forces(self, pulls: Float[Array, "b n 3 m"]) -> Float[Array, "b n 3"]:
         """F_i = sum_j (dE/dr_ij - dE/dr_ji), eV/Å"""
@@ -102,6 +121,23 @@ class Environment:
         vectors = [pairs.unit * pairs.length[:, :, None] for pairs in self.pairs]
         full = jnp.einsum("bncm,bndm->bcd", jnp.concatenate(vectors, axis=-1), pulls)
         return -0.5 * (full + full.mT)
+
+
+def fingerprint(environment: Environment, functions: int = 8) -> Float[Array, "b d"]:
+    """Roots of the powers of the projection, summed over the atoms of each element.
+
+    sum_i sqrt( sum_m A_lmk^2 )        by element of i and of the neighbour, k and l
+
+    Args:    functions: how many radial functions are looked at
+    """
+    a = environment.projection[..., :functions]
+    ends = [degree**2 for degree in range(environment.pairs[0].degree + 2)]
+    power = [(a[:, :, start:end] ** 2).sum(axis=2) for start, end in pairwise(ends)]
+    root = jnp.sqrt(jnp.stack(power, axis=-1) + 1e-12)
+    sums = [
+        (take(root, at) * (at >= 0)[..., None, None, None]).sum(axis=1) for at in environment.places
+    ]
+    return jnp.stack(sums, axis=1).reshape(len(root), -1)
 
 
 def places_of(frames: Frames) -> tuple[Int[Array, "b _"], ...]:
@@ -120,10 +156,13 @@ def take(values: Float[Array, "b n ..."], places: Int[Array, "b c"]) -> Float[Ar
     return jax.vmap(lambda rows, at: rows[at])(values, places)
 
 
-def project(frames: Frames, lists: Neighbors, radial, repulsion, dtype) -> Environment:
+def project(
+    frames: Frames, lists: Neighbors, radial, repulsion, dtype, degree: int = 1
+) -> Environment:
     """The environment of every atom.
 
     Args:
+        degree: largest of the harmonics, up to 3
         radial: r -> list of K radial functions, zero beyond the cutoff
         repulsion: (r, z_i, z_j) -> eV of a pair, or None
         dtype: of all but the energy of the repulsion
@@ -134,7 +173,7 @@ def project(frames: Frames, lists: Neighbors, radial, repulsion, dtype) -> Envir
         d = vectors[..., slot]
         r = jnp.sqrt(_dot(d, d)[:, :, 0])
         basis = jax.jvp(lambda r: jnp.stack(radial(r), axis=2), (r,), (jnp.ones_like(r),))
-        pairs.append(Pairs(jnp.concatenate(basis, axis=-1), d / r[:, :, None], r))
+        pairs.append(Pairs(jnp.concatenate(basis, axis=-1), d / r[:, :, None], r, degree))
         if repulsion is not None:
             own = jnp.asarray(frames.species)[:, :, None].astype(dtype)
             pair = partial(repulsion, z_i=own, z_j=jnp.asarray(float(z), dtype))
@@ -147,7 +186,40 @@ def project(frames: Frames, lists: Neighbors, radial, repulsion, dtype) -> Envir
     return Environment(tuple(pairs), jnp.asarray(lists.index), places_of(frames), push, elements)
 
 
-def _dot(a: Float[Array, "b n 3 m"], b: Float[Array, "b n 3 m"]) -> Float[Array, "b n 1 m"]:
-    # three terms in the open: XLA's reduction over a short axis is several times slower on a CPU
+def harmonics(x: Float[Array, "b n 3 m"], degree: int) -> Float[Array, "b n c m"]:
+    """Real spherical harmonics of unit vectors, those of one degree of sum of squares one.
+
+    1;   x, y, z;   sqrt(3) xy, sqrt(3) yz, (3 z^2 - 1) / 2, ...        l = 0 ... degree
+
+    Args:    degree: 1 to 3
+    """
+    x, y, z = x[:, :, 0], x[:, :, 1], x[:, :, 2]
+    rows = [jnp.ones_like(x), x, y, z]
+    if degree > 1:
+        rows += [
+            3**0.5 * x * y,
+            3**0.5 * y * z,
+            1.5 * z * z - 0.5,
+            3**0.5 * x * z,
+            0.75**0.5 * (x * x - y * y),
+        ]
+    if degree > 2:
+        rows += [
+            0.625**0.5 * y * (3.0 * x * x - y * y),
+            15**0.5 * x * y * z,
+            0.375**0.5 * y * (5.0 * z * z - 1.0),
+            0.5 * z * (5.0 * z * z - 3.0),
+            0.375**0.5 * x * (5.0 * z * z - 1.0),
+            3.75**0.5 * z * (x * x - y * y),
+            0.625**0.5 * x * (x * x - 3.0 * y * y),
+        ]
+    return jnp.stack(rows, axis=2)
+
+
+def _dot(a: Float[Array, "b n c m"], b: Float[Array, "b n c m"]) -> Float[Array, "b n 1 m"]:
+    # terms in the open: XLA's reduction over a short axis is several times slower on a CPU
     product = a * b
-    return product[:, :, 0:1] + product[:, :, 1:2] + product[:, :, 2:3]
+    total = product[:, :, :1]
+    for row in range(1, product.shape[2]):
+        total = total + product[:, :, row : row + 1]
+    return total

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +102,15 @@ def load_ensemble(path: str | os.PathLike, exact: bool = False) -> tuple[Ensembl
     """The ensemble in a file, ready for use, and its info.
 
     Args:
-        exact: evaluate the embedding nets at every neighbour, all in float64; default: nets in
-            float32, the embedding as a radial basis (`potential.basis`)
+        exact: all in float64, embedding nets of a Deep Potential evaluated at every neighbour;
+            default: nets in float32, the embedding as a radial basis (`potential.basis`)
     Raises:
         InputError: what `read_model` refuses; nets that no radial basis holds, where not `exact`
     """
     ensemble, info = read_model(path)
     members = ensemble.members
     if exact:
-        return Ensemble(replace(members.with_dtype(jnp.float64), exact=True)), info
+        return Ensemble(members.reference()), info
     if not members.config.basis:
         raise InputError(
             f"{path}: the embedding nets ({members.config.activation[0]}) are not smooth enough "

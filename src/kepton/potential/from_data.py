@@ -17,8 +17,7 @@ from kepton.potential.rung import default_model
 from kepton.potential.train import (
     Diverged,
     Point,
-    TrainConfig,
-    default_batch,
+    default_training,
     fresh,
     train,
 )
@@ -41,6 +40,7 @@ class Order:
         steps: None for as many as the time allows
         minutes: wall time, None for as much as the steps take
         batch, cutoff_A: None for a default that follows from the data
+        architecture: a name in `kepton.potential.architectures`
         members: of the ensemble
         held_out: share of the frames
         seed: of all random numbers
@@ -52,6 +52,7 @@ class Order:
     minutes: float | None = None
     batch: int | None = None
     cutoff_A: float | None = None
+    architecture: str = "deep_potential"
     members: int = 4
     held_out: float = 0.1
     seed: int = 0
@@ -89,10 +90,12 @@ def train_from_data(
     components = sum(3 * int(np.sum(frames.mask)) for frames, _ in rest)
     chosen = {} if order.cutoff_A is None else {"cutoff_A": order.cutoff_A}
     some = [frames[:1] for frames, _ in systems]
-    model = default_model("deep_potential", some, components, **chosen)
+    model = default_model(order.architecture, some, components, **chosen)
     atoms = components / 3 / sum(len(frames) for frames, _ in rest)
-    config = TrainConfig(steps=order.steps or FOREVER, batch=order.batch or default_batch(atoms))
-    start = fresh("deep_potential", model, order.members, rest, order.seed)
+    told = {} if order.batch is None else {"batch": order.batch}
+    steps = order.steps or FOREVER
+    config = default_training(order.architecture, atoms, steps=steps, **told)
+    start = fresh(order.architecture, model, order.members, rest, order.seed)
     checkpoint = order.out.with_name(order.out.name + ".checkpoint")
     curve = LearningCurve(order.out.with_suffix(".csv"), resumed=checkpoint.is_file())
 

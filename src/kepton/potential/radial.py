@@ -32,6 +32,20 @@ def clamp(r: Float[Array, "..."], lowest, width) -> Float[Array, "..."]:
     return jnp.where(r < lowest + width, bent, r)
 
 
+def bessel(r: Float[Array, "..."], cutoff: float, count: int) -> list[Float[Array, "..."]]:
+    """B_k(r) = w(r) sin(k pi r / r_c) / r,  k = 1 ... count, with two derivatives zero at r_c.
+
+    w(u) = 1 - 28 u^6 + 48 u^7 - 21 u^8,   u = r / r_c
+
+    Args:    r, cutoff: Å
+    Returns: 1/Å
+    Source:  Gasteiger et al., ICLR 2020, arXiv:2003.03123, eqs. 7 and 8
+    """
+    u = jnp.minimum(r / cutoff, 1.0)
+    envelope = (1.0 - u**6 * (28.0 - u * (48.0 - 21.0 * u))) / r
+    return [envelope * jnp.sin((k * np.pi / cutoff) * r) for k in range(1, count + 1)]
+
+
 def chebyshev(x: Float[Array, "..."], count: int) -> list[Float[Array, "..."]]:
     """T_0 ... T_{count-1} at x in [-1, 1], by recurrence."""
     values = [jnp.ones_like(x), x]

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -207,10 +207,6 @@ def decode(data: bytes) -> Any:
 _FRAME_FIELDS = ("positions", "species", "cell", "pbc", "mask", "charge", "spin")
 
 
-MANY = 20_000
-"""Force components from which a potential can learn more than the smallest nets hold"""
-
-
 def default_model(
     architecture: str, structures: Sequence[Frames], components: int = 0, **chosen: Any
 ) -> Any:
@@ -220,16 +216,27 @@ def default_model(
     periodic ones is 6 Å.
 
     Args:    components: number of force components in the data, where they are known beforehand
+    Raises:  InputError: sizes that the architecture does not have, or that do not fit together
     """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise InputError(f"The architecture {architecture!r} is not known; there is {known}.")
     _, kind = ARCHITECTURES[architecture]
+    sizes = [field.name for field in fields(kind) if field.name != "species"]
+    for name in chosen:
+        if name not in sizes:
+            raise InputError(
+                f"[model] {name} is not a size of {architecture}; it has {', '.join(sizes)}."
+            )
     species = sorted({z for frames in structures for z, _ in frames.composition})
     if any(np.any(frames.pbc) for frames in structures):
         cutoff = 6.0
     else:
         extent = max(_extent(frames) for frames in structures)
         cutoff = float(np.clip(round(1.25 * extent, 1), 4.0, 5.0))
-    sizes = {"embedding": (8, 16, 32), "axis": 8} if components > MANY else {}
-    return replace(kind(species=tuple(species), cutoff_A=cutoff), **(sizes | chosen))
+    model = replace(kind(species=tuple(species), cutoff_A=cutoff).sized(components), **chosen)
+    model.check()
+    return model
 
 
 def _extent(frames: Frames) -> float:

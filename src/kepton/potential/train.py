@@ -72,9 +72,14 @@ class TrainConfig:
     smoothness: float = 10.0
 
 
-def default_batch(atoms: int | float) -> int:
-    """Frames a step for frames of so many atoms: about 160 atoms, within 1 and 16 frames."""
-    return int(np.clip(160 // atoms, 1, 16))
+def default_training(architecture: str, atoms: int | float, **chosen: Any) -> TrainConfig:
+    """The rate and the batch that suit an architecture and frames of so many atoms.
+
+    A batch has as many frames as have the atoms that suit the architecture, within 1 and 16.
+    """
+    kind, _ = ARCHITECTURES[architecture]
+    batch = int(np.clip(kind.batch_atoms // atoms, 1, 16))
+    return TrainConfig(**({"rate": kind.rate, "batch": batch} | chosen))
 
 
 class Point(NamedTuple):

@@ -26,3 +26,16 @@ def zbl(
     x = r * (z_i**0.23 + z_j**0.23) / _SCREENING
     screening = sum(w * jnp.exp(-d * x) for w, d in zip(_WEIGHTS, _DECAYS))
     return switch(r, inner, outer) * COULOMB * z_i * z_j / r * screening
+
+
+def core_repulsion(
+    species: tuple[int, ...], core: Float[Array, "S S"], r: Float[Array, "..."], z_i, z_j
+) -> Float[Array, "..."]:
+    """ZBL below the shortest distances in data, eV a pair.
+
+    Args:    species: atomic numbers, in order;  core: Å, by elements, where it is zero;  r: Å
+    """
+    known = jnp.array(species)
+    places = (jnp.searchsorted(known, jnp.asarray(z).astype(int)) for z in (z_i, z_j))
+    outer = core[tuple(places)].astype(r.dtype)
+    return zbl(r, z_i, z_j, 0.7 * outer, outer)

@@ -1,0 +1,287 @@
+"""`ClusterExpansion`: the architecture that learns from the fewest labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.integrate import lebedev_rule
+
+from kepton.atoms.frames import Frames, Label, Real
+from kepton.atoms.neighbors import Neighbors
+from kepton.errors import InputError
+from kepton.potential.derive import Answer
+from kepton.potential.environment import Environment, fingerprint, harmonics, project
+from kepton.potential.radial import bessel
+from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
+from kepton.potential.zbl import core_repulsion
+
+FACTORS = 3
+"""Functions on the sphere that are multiplied: a term joins an atom and up to so many neighbours"""
+SIZE = 0.3
+"""Å: an atom's energy is so many times the size of the forces, times a net that begins near one"""
+MANY = 20_000
+"""Force components from which more channels than the fewest can be learnt"""
+
+
+@dataclass(frozen=True)
+class ClusterExpansionConfig:
+    """Sizes of a cluster expansion.
+
+    Args:
+        species: atomic numbers it knows, in order
+        cutoff_A: distance beyond which atoms do not see each other
+        channels: number C of densities around an atom
+        degree: largest degree l of the spherical harmonics, 1 to 3
+        basis: number K of radial functions
+        hidden: width of the hidden layer of the net of the invariants
+    """
+
+    species: tuple[int, ...]
+    cutoff_A: float = 5.0
+    channels: int = 16
+    degree: int = 3
+    basis: int = 8
+    hidden: int = 16
+
+    def sized(self, components: int) -> "ClusterExpansionConfig":
+        """With the channels that so many force components can teach."""
+        return replace(self, channels=32) if components > MANY else self
+
+    def check(self) -> None:
+        """Raise InputError where sizes do not fit together."""
+        if not 1 <= self.degree <= 3:
+            raise InputError(f"[model] degree = {self.degree} is not 1, 2 or 3; give one of them.")
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["environment", "kinds"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class Surroundings:
+    """What a cluster expansion must know of b frames.
+
+    Args:
+        environment: the neighbours, projected
+        kinds: 1 at the element of the atom, 0 at the others and where there is no atom
+    """
+
+    environment: Environment
+    kinds: Float[Real, "b n S"]
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["weights", "statistics"], meta_fields=["config"]
+)
+@dataclass(frozen=True)
+class ClusterExpansion:
+    """Energy as a sum over atoms of a net of invariant products of the densities around them.
+
+    A_i,clm = sum_j e_{z_j},c sum_k R_l,kc B_k(r_ij) Y_lm(r_ij / r)      densities, C channels
+    f_p(w) = sum_clm M_pl,c'c A_i,clm Y_lm(w),   p = 1, 2, 3              functions on the sphere
+    I = (<f_1>, <f_1 f_2>, <f_1 f_2 f_3>)                                averages over the sphere
+    E = sum_i b_{z_i} + a (h . r + silu(h H) . s),   h = (u_{z_i} I) W + v_{z_i}
+
+    The averages are the invariant products of an atomic cluster expansion up to body order four,
+    taken as products of functions on the sphere; a Lebedev rule integrates them exactly. An
+    element has its vector e in each channel, so the products cost the same however many elements
+    there are. As the densities are linear in a projection free of weights, no derivative of
+    training goes through the geometry. Below `core` (just below the shortest distances in the data,
+    for each pair of elements) a ZBL repulsion is switched on.
+
+    Args:
+        weights: what training moves, lists of stacks of matrices: `element` (S, C), `radial`
+            (l, K, C) R, `mixing` (p, l, C, C) M; `invariant` (S, 3 C) u, (S, C) v and (3 C, C) W;
+            `net` (C, 1) r, (C, hidden) H and (hidden, 1) s
+        statistics: what data fix: energy `bias` (S,) and `scale` a, `density` the size of a
+            component of the projection, `core` (S, S)
+    Source: Drautz, Phys. Rev. B 99, 014104 (2019); Darby et al., Phys. Rev. Lett. 131, 028001
+        (2023) for the elements; Luo et al., ICLR 2024, arXiv:2401.10216, for the products
+    """
+
+    weights: dict[str, list[Float[Real, "..."]]]
+    statistics: dict[str, Float[Real, "..."]]
+    config: ClusterExpansionConfig = field(metadata={"static": True})
+
+    rate: ClassVar[float] = 1.5e-2
+    batch_atoms: ClassVar[int] = 40
+
+    @staticmethod
+    def init(key, config: ClusterExpansionConfig, statistics: dict[str, Any]) -> "ClusterExpansion":
+        """Random weights, scaled by fan-in."""
+        c, s, degrees = config.channels, len(config.species), config.degree + 1
+        keys = iter(jax.random.split(key, 9))
+
+        def normal(*shape, inner):
+            return jax.random.normal(next(keys), shape, jnp.float32) / inner**0.5
+
+        weights = {
+            "element": [normal(s, c, inner=1)],
+            "radial": [normal(degrees, config.basis, c, inner=config.basis)],
+            "mixing": [normal(FACTORS, degrees, c, c, inner=c)],
+            "invariant": [
+                normal(s, FACTORS * c, inner=1),
+                normal(s, c, inner=1),
+                normal(FACTORS * c, c, inner=FACTORS * c),
+            ],
+            "net": [
+                normal(c, 1, inner=c),
+                normal(c, config.hidden, inner=c),
+                normal(config.hidden, 1, inner=config.hidden),
+            ],
+        }
+        statistics = {name: jnp.asarray(value, jnp.float64) for name, value in statistics.items()}
+        return ClusterExpansion(weights, statistics, config)
+
+    @staticmethod
+    def prepare(
+        config: ClusterExpansionConfig, parts: Sequence[tuple[Frames, Neighbors, Label]]
+    ) -> dict[str, Any]:
+        """Statistics of a data set."""
+        found = [
+            shortest_and_most(config.species, config.cutoff_A, frames, lists)
+            for frames, lists, _ in parts
+        ]
+        blank = ClusterExpansion({}, {}, config)
+        power, atoms = 0.0, 0
+        for frames, lists, _ in parts:
+            density = np.asarray(blank.projection(frames, lists))[np.asarray(frames.mask)]
+            power, atoms = power + float(np.sum(density**2)), atoms + len(density)
+        components = atoms * config.basis * (config.degree + 1)
+        return {
+            "bias": energy_bias(config.species, parts),
+            "scale": force_scale(parts),
+            "density": (power / components + 1e-12) ** 0.5,
+            "core": 0.9 * np.min([shortest for shortest, _ in found], axis=0),
+        }
+
+    @property
+    def cutoff(self) -> float:
+        """Å"""
+        return self.config.cutoff_A
+
+    @property
+    def dtype(self):
+        """Precision of the nets."""
+        return self.weights["radial"][0].dtype
+
+    def describe(self, frames: Frames, neighbors: Neighbors) -> Surroundings:
+        """All that depends on the geometry alone."""
+        repulsion = self.repulsion if "core" in self.statistics else None
+        radial, degree = self._radial, self.config.degree
+        environment = project(frames, neighbors, radial, repulsion, self.dtype, degree)
+        species = jnp.asarray(self.config.species)
+        kinds = jnp.asarray(frames.species)[:, :, None] == species
+        return Surroundings(environment, kinds.astype(self.dtype))
+
+    def answer(self, described: Surroundings, virial: bool = True) -> Answer:
+        """Energy (float64), forces and, if asked for, virial of what `describe` returned."""
+        environment = described.environment
+
+        def total(projection):
+            energy = self._energies(projection, described)
+            return energy.sum(), energy
+
+        (_, energy), slope = jax.value_and_grad(total, has_aux=True)(environment.projection)
+        return environment.answer(energy, slope, virial)
+
+    def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
+        """Powers of the projection summed over the atoms of each element, by radial function."""
+        degree = self.config.degree
+        return fingerprint(project(frames, neighbors, self._radial, None, self.dtype, degree))
+
+    def roughness(self) -> Float[Array, ""]:
+        """Nothing: the radial functions are smooth by themselves."""
+        return jnp.zeros((), self.dtype)
+
+    def fitted_to(self, frames: Frames, lists: Neighbors) -> "ClusterExpansion":
+        """The same model with its repulsive core moved below the shortest distances of new data."""
+        shortest, _ = shortest_and_most(self.config.species, self.cutoff, frames, lists)
+        core = jnp.minimum(jnp.asarray(self.statistics["core"]), 0.9 * shortest)
+        return replace(self, statistics=self.statistics | {"core": core})
+
+    def with_dtype(self, dtype) -> "ClusterExpansion":
+        """The same function with nets in another precision."""
+        return replace(self, weights=jax.tree.map(lambda w: w.astype(dtype), self.weights))
+
+    def reference(self) -> "ClusterExpansion":
+        """The same function in float64."""
+        return self.with_dtype(jnp.float64)
+
+    @jax.jit
+    def projection(self, frames: Frames, lists: Neighbors) -> Float[Array, "b n c S K"]:
+        """What the densities are linear in, of every atom, in float64."""
+        degree = self.config.degree
+        return project(frames, lists, self._radial, None, jnp.float64, degree).projection
+
+    def repulsion(self, r: Float[Array, "..."], z_i, z_j) -> Float[Array, "..."]:
+        """ZBL below the shortest distances of the data, eV."""
+        return core_repulsion(self.config.species, self.statistics["core"], r, z_i, z_j)
+
+    def _radial(self, r: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+        return bessel(r, self.cutoff, self.config.basis)
+
+    def _energies(
+        self, projection: Float[Array, "b n c S K"], described: Surroundings
+    ) -> Float[Array, "b"]:
+        """Energy of each frame from the projection, without the repulsion."""
+        b, n, *_ = projection.shape
+        kinds = described.kinds.reshape(b * n, -1)
+        f = self._functions(projection.reshape(b * n, *projection.shape[2:]), described)
+        _, average = _sphere(self.config.degree)
+        product, invariants = f[0], []
+        for factor in (*f[1:], None):
+            invariants.append(jnp.tensordot(jnp.asarray(average, self.dtype), product, 1))
+            product = product if factor is None else product * factor
+        own, constant, weigh = self.weights["invariant"]
+        h = ((kinds @ own) * jnp.concatenate(invariants, axis=-1)) @ weigh + kinds @ constant
+        straight, inner, outer = self.weights["net"]
+        net = (h @ straight + jax.nn.silu(h @ inner) @ outer)[:, 0]
+        scale = SIZE * self.statistics["scale"]
+        atomic = scale * net.astype(jnp.float64)
+        atomic = atomic + kinds.astype(jnp.float64) @ self.statistics["bias"]
+        return atomic.reshape(b, n).sum(axis=1)
+
+    def _functions(
+        self, projection: Float[Array, "a c S K"], described: Surroundings
+    ) -> list[Float[Array, "g a C"]]:
+        """The factors at the points of the sphere's rule."""
+        config = self.config
+        elements = [config.species.index(z) for z in described.environment.elements]
+        element = self.weights["element"][0][np.array(elements)]
+        (radial,), (mixing,) = self.weights["radial"], self.weights["mixing"]
+        values, _ = _sphere(config.degree)
+        unit = (self.statistics["density"] * (config.degree + 1) ** 0.5).astype(self.dtype)
+        mixed = []
+        for degree in range(config.degree + 1):
+            # (2 l + 1) S K rows -> C channels, one matrix product
+            matrix = (element[:, None] * radial[degree]).reshape(-1, config.channels)
+            rows = projection[:, degree**2 : (degree + 1) ** 2] / unit
+            rows = jnp.moveaxis(rows, 1, 0).reshape(2 * degree + 1, len(projection), -1)
+            density = rows @ matrix
+            mixed.append([density @ mixing[p, degree] for p in range(FACTORS)])
+        points = jnp.asarray(values, self.dtype)
+        return [
+            jnp.tensordot(points, jnp.concatenate([parts[p] for parts in mixed]), 1)
+            for p in range(FACTORS)
+        ]
+
+
+@cache
+def _sphere(degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """(g, c) harmonics of mean square one at the points of a rule, and its weights (g,).
+
+    The rule is exact for products of FACTORS functions of this degree.
+    """
+    exact = FACTORS * degree + (FACTORS * degree + 1) % 2
+    points, weights = lebedev_rule(exact)
+    with jax.ensure_compile_time_eval():
+        values = np.asarray(harmonics(jnp.asarray(points)[None, None], degree))[0, 0]
+    sizes = np.repeat(np.arange(degree + 1), 2 * np.arange(degree + 1) + 1)
+    return (np.sqrt(2 * sizes + 1)[:, None] * values).T, weights / weights.sum()
