@@ -15,12 +15,16 @@ from kepton.elt.campaign import Goal
 from kepton.errors import InputError
 from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
 from kepton.potential.architectures import ARCHITECTURES
+from kepton.potential.principle import TrainedPotential
 from kepton.potential.train import default_training
 from kepton.principles import PRINCIPLES
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0.5, lt=1)]
+
+KINDS: dict[str, Any] = PRINCIPLES | {"kepton": TrainedPotential}
+"""Principles by the name that a campaign file gives them"""
 
 
 class _Section(BaseModel):
@@ -95,8 +99,8 @@ class Model(_Section):
 class Train(_Section):
     """Training of every round: see `kepton.potential.TrainConfig`."""
 
-    steps: Count = TrainConfig.steps
-    warm_steps: Count = TrainConfig.warm_steps
+    steps: Count | None = None
+    warm_steps: Count | None = None
     batch: Count | None = None
     rate: Annotated[float, Field(gt=0, le=0.1)] | None = None
     energy_weight: Annotated[float, Field(ge=0)] = TrainConfig.energy_weight
@@ -155,7 +159,7 @@ def read(path: Path) -> Order:
     """
     file = parse(path)
     structures = _structures(file.system, Path(path).parent)
-    principle = _principle(file.principle)
+    principle = _principle(file.principle, Path(path).parent)
     for frames in structures:
         principle.check(frames)
     exploration = _exploration(file.explore)
@@ -227,7 +231,7 @@ def _sentence(error: ValidationError) -> str:
 _MISSING = {
     "system": 'add [system] with structure = "FILE", anything that ASE reads',
     "structure": 'add structure = "FILE", anything that ASE reads',
-    "principle": 'add [principle] with kind = "pyscf", "xtb" or "ase"',
+    "principle": 'add [principle] with kind = "pyscf", "xtb", "ase" or "kepton"',
     "target": "add [target] with force_error = 0.1 (eV/Å), say",
     "force_error": "add force_error = 0.1 (eV/Å), say",
 }
@@ -248,20 +252,18 @@ def _structures(system: System, folder: Path) -> list[Frames]:
     return structures
 
 
-def _principle(options: dict[str, Any]) -> Any:
+def _principle(options: dict[str, Any], folder: Path) -> Any:
     options = dict(options)
     if "kind" not in options:
         given = "".join(f"; {name!r} is not it" for name in options if _nearest(name, ["kind"]))
-        raise InputError(
-            f"[principle] kind is missing{given}; give one of {', '.join(PRINCIPLES)}."
-        )
+        raise InputError(f"[principle] kind is missing{given}; give one of {', '.join(KINDS)}.")
     kind = options.pop("kind")
-    if not isinstance(kind, str) or kind not in PRINCIPLES:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(
-            f"[principle] kind = {kind!r} is not known{_nearest(str(kind), PRINCIPLES)}; there is "
-            f"{', '.join(PRINCIPLES)}."
+            f"[principle] kind = {kind!r} is not known{_nearest(str(kind), KINDS)}; there is "
+            f"{', '.join(KINDS)}."
         )
-    engine = PRINCIPLES[kind]
+    engine = KINDS[kind]
     types = {f.name: f.type for f in fields(engine)}
     for name, value in options.items():
         if name not in types:
@@ -277,6 +279,11 @@ def _principle(options: dict[str, Any]) -> Any:
     works, how = engine.availability()
     if not works:
         raise InputError(f"kind = {kind!r} does not work on this machine: {how}")
+    for name, expected in types.items():
+        if expected is Path:
+            if name not in options:
+                raise InputError(f"[principle] {name} is missing for kind = {kind!r}; name a file.")
+            options[name] = folder / Path(options[name]).expanduser()
     return engine(**options)
 
 
@@ -287,7 +294,7 @@ def _fits(value: Any, expected: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if expected is bool:
         return isinstance(value, bool)
-    if expected is str or expected == str | None:
+    if expected in (str, str | None, Path):
         return isinstance(value, str)
     return True
 

@@ -99,6 +99,25 @@ def test_train_from_labelled_data_alone(workplace):
     assert not (workplace / "trained.kepton.checkpoint").exists()
 
 
+def test_a_potential_is_distilled(workplace):
+    """A cluster expansion learns from data alone; a Deep Potential learns from it."""
+    kepton(
+        *["train", "water/data.extxyz", "--model", "cluster_expansion", "--steps", 300],
+        *["--out", "learner.kepton", "--ensemble-size", 2],
+        cwd=workplace,
+        check=0,
+    )
+    principle = 'kind = "kepton"\nmodel = "learner.kepton"'
+    campaign = CAMPAIGN.replace('kind = "xtb"\nmethod = "gfn1"', principle)
+    (workplace / "distil.toml").write_text(campaign)
+    done = kepton("run", "distil.toml", cwd=workplace)
+    assert done.returncode in (0, 3), done.stderr
+    claims = json.loads((workplace / "distil/certificate.json").read_text())
+    assert claims["principle"]["kind"] == "kepton"
+    assert len(claims["principle"]["sha256"]) == 64
+    assert package.load(workplace / "distil/model.kepton").species == (1, 8)
+
+
 def test_train_within_a_time_limit(workplace):
     kepton(
         *["train", "water/data.extxyz", "--out", "short.kepton", "--time-limit-min", 0.3],
@@ -228,6 +247,13 @@ def test_ctrl_c_says_that_nothing_is_lost(workplace, tmp_path):
         (("labels = 80", "labels = 20"), "labels = "),
         (('structure = "water.xyz"', 'structure = "water.xyz"\ncharge = 1'), "spin = 1"),
         (("axis = 4", "axis = 9"), "axis"),
+        (("axis = 4", "channels = 9"), "channels is not a size of deep_potential"),
+        (("[model]", '[model]\narchitecture = "deep_potentiel"'), "did you mean"),
+        (('kind = "xtb"\nmethod = "gfn1"', 'kind = "kepton"'), "model is missing"),
+        (
+            ('kind = "xtb"\nmethod = "gfn1"', 'kind = "kepton"\nmodel = "no.kepton"'),
+            "no model file",
+        ),
         (("[system]", "[system"), "not valid TOML"),
         (("gfn1", "gfn7"), "gfn7"),
     ],
@@ -259,6 +285,7 @@ def test_other_wrong_inputs(workplace):
         ["test", "broken.kepton", "water/data.extxyz"],
         ["test", "water/model.kepton", "nowhere.extxyz"],
         ["train", "water.xyz", "--out", "x.kepton"],
+        ["train", "water/data.extxyz", "--out", "x.kepton", "--model", "gap"],
         ["convert", "empty.xyz", "npy"],
         [*md, "--temperature-K", 300, "--steps", 5, "--out", "t.extxyz"],
         ["run", "nowhere.toml"],

@@ -68,6 +68,29 @@ def test_the_first_gradient_moves_nothing_and_bases_are_orthogonal():
         np.testing.assert_allclose(q.mT @ q, np.tile(np.eye(size), (2, 1, 1)), atol=1e-12)
 
 
+def test_a_settled_state_is_the_first_of_the_gradient_it_has_gathered():
+    gradient = {"a": np.random.default_rng(0).standard_normal((2, 4, 3))}
+    weights = {"a": jnp.ones((2, 4, 3))}
+    optimizer = SOAP()
+    first = optimizer.init(gradient)
+    state = optimizer.init({"a": np.zeros((2, 4, 3))})
+    for _ in range(5):
+        weights, state = optimizer.step(weights, state, gradient, 0.0)
+    np.testing.assert_array_equal(weights["a"], 1.0)
+    settled = optimizer.settled(state)
+    assert settled["a"].keys() == first["a"].keys()
+    for name, value in first["a"].items():
+        # eigenvectors have no sign: what counts is that they are of the same matrix
+        if not name.endswith("basis"):
+            np.testing.assert_allclose(settled["a"][name], value, atol=1e-12)
+    for side in ("left", "right"):
+        q, matrix = settled["a"][f"{side}_basis"], first["a"][side]
+        turned = q.swapaxes(-1, -2) @ matrix @ q
+        np.testing.assert_allclose(
+            turned, np.stack([np.diag(np.diag(t)) for t in turned]), atol=1e-12
+        )
+
+
 def test_matrices_of_a_stack_do_not_feel_each_other():
     rng = np.random.default_rng(1)
     gradients = [{"a": jnp.asarray(rng.standard_normal((2, 4, 3)))} for _ in range(3)]

@@ -29,6 +29,8 @@ class Architecture(Protocol):
     """Peak learning rate that suits it"""
     batch_atoms: ClassVar[int]
     """Atoms a step of training that suit it"""
+    rounds: ClassVar[tuple[int, int]]
+    """Steps of a campaign's first training, and of each that goes on from the last"""
 
     @staticmethod
     def prepare(config: Any, parts: Sequence[tuple[Frames, Neighbors, Label]]) -> dict[str, Any]:

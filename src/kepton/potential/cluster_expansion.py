@@ -111,6 +111,7 @@ class ClusterExpansion:
 
     rate: ClassVar[float] = 1.5e-2
     batch_atoms: ClassVar[int] = 40
+    rounds: ClassVar[tuple[int, int]] = (4000, 2000)
 
     @staticmethod
     def init(key, config: ClusterExpansionConfig, statistics: dict[str, Any]) -> "ClusterExpansion":

@@ -124,6 +124,7 @@ class DeepPotential:
 
     rate: ClassVar[float] = 8e-3
     batch_atoms: ClassVar[int] = 160
+    rounds: ClassVar[tuple[int, int]] = (2000, 1000)
 
     @staticmethod
     def init(key, config: DeepPotentialConfig, statistics: dict[str, Any]) -> "DeepPotential":

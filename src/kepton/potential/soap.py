@@ -47,6 +47,28 @@ class SOAP:
 
         return jax.tree.map(leaf, gradient)
 
+    def settled(self, state: Any) -> Any:
+        """The state with the eigenvectors of what it has gathered as bases, and all else forgotten.
+
+        L, R <- L, R / (1 - b2^steps)
+        """
+
+        def leaf(s):
+            gathered = 1.0 - self.b2 ** np.asarray(s["steps"], float)
+            sides = (np.asarray(s[side]) for side in ("left", "right"))
+            left, right = ((side / gathered).astype(side.dtype) for side in sides)
+            return {
+                "steps": np.zeros_like(s["steps"]),
+                "left": left,
+                "right": right,
+                "left_basis": np.linalg.eigh(left)[1],
+                "right_basis": np.linalg.eigh(right)[1],
+                "momentum": np.zeros_like(s["momentum"]),
+                "second": np.zeros_like(s["second"]),
+            }
+
+        return jax.tree.map(leaf, state, is_leaf=_is_leaf)
+
     def step(self, weights: Any, state: Any, gradient: Any, rate) -> tuple[Any, Any]:
         """(new weights, new state) after one step at learning rate `rate`."""
 
@@ -91,9 +113,7 @@ class SOAP:
             momentum = left.swapaxes(-1, -2) @ momentum @ right
             return s | {"left_basis": left, "right_basis": right, "momentum": momentum}
 
-        matrices, treedef = jax.tree.flatten(
-            state, is_leaf=lambda x: isinstance(x, dict) and "momentum" in x
-        )
+        matrices, treedef = jax.tree.flatten(state, is_leaf=_is_leaf)
         matrices = [{name: np.asarray(part) for name, part in s.items()} for s in matrices]
         rows = [
             {n: part[k] for n, part in s.items()} for s in matrices for k in range(len(s["steps"]))
@@ -104,3 +124,7 @@ class SOAP:
             own = list(itertools.islice(done, len(s["steps"])))
             stacked.append({name: np.stack([row[name] for row in own]) for name in s})
         return treedef.unflatten(stacked)
+
+
+def _is_leaf(state: Any) -> bool:
+    return isinstance(state, dict) and "momentum" in state

@@ -76,10 +76,16 @@ class Steps:
         count = max(d for d in range(1, len(devices) + 1) if self.size % d == 0)
         return Mesh(np.array(devices[:count]), ("members",))
 
-    def begin(self, weights: Any, frames: Batch) -> tuple[Any, Any]:
-        """Weights and the optimizer's state, on their devices."""
-        gradient = jax.jit(partial(_gradient, self.loss, virials=False))
-        return self.place(weights, self.optimizer.init(gradient(self._bare(), weights, frames)[1]))
+    def begin(self, weights: Any, block: Batch, virials: bool) -> tuple[Any, Any]:
+        """Weights and the optimizer's state, on their devices.
+
+        The optimizer's first bases are those of a block of gradients that moves nothing, so that
+        one program is compiled for this and for the steps.
+        """
+        nothing = jax.tree.map(np.zeros_like, weights)
+        weights, state = self.place(weights, self.optimizer.init(nothing))
+        _, state, _ = self.run(weights, state, block, 0.0, virials, refresh=False)
+        return self.place(weights, self.optimizer.settled(state))
 
     def place(self, weights: Any, state: Any) -> tuple[Any, Any]:
         """The same on the devices that train them."""

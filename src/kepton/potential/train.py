@@ -73,13 +73,15 @@ class TrainConfig:
 
 
 def default_training(architecture: str, atoms: int | float, **chosen: Any) -> TrainConfig:
-    """The rate and the batch that suit an architecture and frames of so many atoms.
+    """The steps, rate and batch that suit an architecture and frames of so many atoms.
 
     A batch has as many frames as have the atoms that suit the architecture, within 1 and 16.
     """
     kind, _ = ARCHITECTURES[architecture]
     batch = int(np.clip(kind.batch_atoms // atoms, 1, 16))
-    return TrainConfig(**({"rate": kind.rate, "batch": batch} | chosen))
+    steps, warm_steps = kind.rounds
+    suited = {"steps": steps, "warm_steps": warm_steps, "rate": kind.rate, "batch": batch}
+    return TrainConfig(**(suited | chosen))
 
 
 class Point(NamedTuple):
@@ -186,8 +188,10 @@ class _Training:
             self.held_out = held_out[0][some], held_out[1][some]
 
     def init(self, weights: Any) -> _Standing:
-        first = self.dataset.buckets[0].batch(np.zeros(1, int))
-        weights, optimizer = self.steps.begin(weights, first)
+        bucket = self.dataset.buckets[0]
+        count = min(self.spell, self.total) * self.config.batch
+        block = bucket.batch(np.arange(count) % len(bucket))
+        weights, optimizer = self.steps.begin(weights, block, bucket.virials)
         best = weights, optimizer
         return _Standing(weights, optimizer, best, self.total, 1.0 / self.total)
 
