@@ -6,7 +6,7 @@ INTEROP ?= .venv-interop
 PEER ?= .venv-peer
 BENCH ?=
 
-.PHONY: demo test test-slow test-interop bench-train check env env-dev
+.PHONY: demo test test-slow test-interop bench-train bench-learner check env env-dev
 
 demo: env
 	$(BIN)/kepton run examples/formaldehyde.toml --out $(RUNS)/formaldehyde
@@ -25,6 +25,9 @@ test-interop: $(INTEROP)/installed
 
 bench-train: env $(PEER)/installed
 	$(BIN)/python bench/train.py --peer $(PEER) $(BENCH)
+
+bench-learner: env
+	$(BIN)/python bench/learner.py $(BENCH)
 
 check: env-dev
 	$(BIN)/ruff format --check src tests bench
