@@ -31,6 +31,8 @@ COUNTS = {
     "acetyl_chloride": (25, 50, 100, 200, 400),
     "water": (5, 20, 32, 80),
 }
+TICKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""eV/Å"""
 
 
 class Point(NamedTuple):
@@ -49,6 +51,8 @@ class Point(NamedTuple):
 
 def main() -> None:
     order = arguments()
+    if not DATA.is_dir():
+        sys.exit(f"There is no folder {DATA} with the project's shared data, which this measures.")
     sys.stdout.reconfigure(line_buffering=True)
     points = []
     print(
@@ -137,7 +141,12 @@ def draw(points: Sequence[Point], path: Path) -> None:
             own = [p for p in points if (p.data, p.architecture) == (name, architecture)]
             axis.loglog([p.labels for p in own], [p.forces for p in own], "o-", label=architecture)
         axis.set(title=name, xlabel="labels", ylabel="force RMSE, eV/Å")
-        axis.grid(which="both", alpha=0.3)
+        axis.set_xticks(COUNTS[name], [f"{count}" for count in COUNTS[name]])
+        axis.minorticks_off()
+        axis.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        low, high = (f(p.forces for p in points if p.data == name) for f in (min, max))
+        axis.set_ylim(0.8 * low, 1.25 * high)
+        axis.grid(alpha=0.3)
     axes[0, 0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
