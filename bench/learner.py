@@ -14,9 +14,10 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 
-from kepton.atoms import Frames, Label, concatenate, concatenate_labels, read_systems
+from kepton.atoms import Frames, Label, read_labelled
 from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.assess import assess
+from kepton.potential.from_data import FOREVER
 from kepton.potential.rung import default_model
 from kepton.potential.train import default_training, fresh, train
 
@@ -25,7 +26,6 @@ import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-FOREVER = 10**9
 COUNTS = {
     "ethanol": (25, 50, 100, 200, 400),
     "acetyl_chloride": (25, 50, 100, 200, 400),
@@ -85,11 +85,7 @@ def load(name: str) -> tuple[tuple[Frames, Label], tuple[Frames, Label]]:
         parts = [[DATA / "water" / f"data_{k}" for k in range(3)], [DATA / "water" / "data_3"]]
     else:
         parts = [[DATA / "molecules" / f"{name}_{part}.extxyz"] for part in ("pool", "test")]
-    systems = [read_systems(paths) for paths in parts]
-    pool, test = (
-        (concatenate([f for f, _ in some]), concatenate_labels([label for _, label in some]))
-        for some in systems
-    )
+    pool, test = (read_labelled(paths) for paths in parts)
     return pool, test
 
 

@@ -1,6 +1,5 @@
 """A campaign file: TOML into typed objects, and every mistake in it told with its remedy."""
 
-import difflib
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,9 +11,8 @@ from kepton import cores
 from kepton.atoms import Frames
 from kepton.atoms.files import read_structures
 from kepton.elt.campaign import Goal
-from kepton.errors import InputError
+from kepton.errors import InputError, did_you_mean
 from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
-from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.principle import TrainedPotential
 from kepton.potential.train import default_training
 from kepton.principles import PRINCIPLES
@@ -87,7 +85,7 @@ class Model(_Section):
     ensemble_size: Annotated[int, Field(ge=2, le=16)] = PotentialProblem.members
     cutoff_A: Annotated[float, Field(gt=1, le=12)] | None = None
     smooth_A: Annotated[float, Field(ge=0)] | None = None
-    basis: Annotated[int, Field(ge=4, le=128)] | None = None
+    basis: Annotated[int, Field(ge=8, le=128)] | None = None
     embedding: tuple[Count, ...] | None = None
     axis: Count | None = None
     fitting: tuple[Count, ...] | None = None
@@ -165,11 +163,6 @@ def read(path: Path) -> Order:
     exploration = _exploration(file.explore)
     sizes = file.model.model_dump(exclude_none=True)
     architecture, members = sizes.pop("architecture"), sizes.pop("ensemble_size")
-    if architecture not in ARCHITECTURES:
-        raise InputError(
-            f"[model] architecture = {architecture!r} is not known"
-            f"{_nearest(architecture, ARCHITECTURES)}; there is {', '.join(ARCHITECTURES)}."
-        )
     model = default_model(architecture, structures, **sizes)
     atoms = max(frames.positions.shape[1] for frames in structures)
     training = default_training(architecture, atoms, **file.train.model_dump(exclude_none=True))
@@ -219,7 +212,7 @@ def _sentence(error: ValidationError) -> str:
         case "extra_forbidden":
             what = f"key {name!r}" if place else f"section [{name}]"
             start = f"{section}has an unknown {what}" if place else f"there is an unknown {what}"
-            return f"{start}{_nearest(name, known)}; known are {', '.join(known)}."
+            return f"{start}{did_you_mean(name, known)}; known are {', '.join(known)}."
         case "missing" if not place:
             return f"the section [{name}] is missing; {_MISSING.get(name, 'add it')}."
         case "missing":
@@ -255,21 +248,21 @@ def _structures(system: System, folder: Path) -> list[Frames]:
 def _principle(options: dict[str, Any], folder: Path) -> Any:
     options = dict(options)
     if "kind" not in options:
-        given = "".join(f"; {name!r} is not it" for name in options if _nearest(name, ["kind"]))
+        given = "".join(f"; {name!r} is not it" for name in options if did_you_mean(name, ["kind"]))
         raise InputError(f"[principle] kind is missing{given}; give one of {', '.join(KINDS)}.")
     kind = options.pop("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(
-            f"[principle] kind = {kind!r} is not known{_nearest(str(kind), KINDS)}; there is "
+            f"[principle] kind = {kind!r} is not known{did_you_mean(str(kind), KINDS)}; there is "
             f"{', '.join(KINDS)}."
         )
     engine = KINDS[kind]
-    types = {f.name: f.type for f in fields(engine)}
+    types = {f.name: f.type for f in fields(engine) if f.init}
     for name, value in options.items():
         if name not in types:
             raise InputError(
                 f"[principle] has an unknown key {name!r} for kind = {kind!r}"
-                f"{_nearest(name, types)}; known are {', '.join(types)}."
+                f"{did_you_mean(name, types)}; known are {', '.join(types)}."
             )
         if not _fits(value, types[name]):
             raise InputError(
@@ -317,8 +310,3 @@ def _exploration(explore: Explore) -> ExploreConfig:
             f"{explore.watch_fs:g}; give a longer audit_fs."
         )
     return ExploreConfig(**explore.model_dump())
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -14,18 +14,16 @@ from scipy.integrate import lebedev_rule
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors
 from kepton.errors import InputError
+from kepton.potential.architecture import MANY, Architecture
 from kepton.potential.derive import Answer
-from kepton.potential.environment import Environment, fingerprint, harmonics, project
+from kepton.potential.environment import Environment, harmonics, project
 from kepton.potential.radial import bessel
 from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
-from kepton.potential.zbl import core_repulsion
 
 FACTORS = 3
 """Functions on the sphere that are multiplied: a term joins an atom and up to so many neighbours"""
 SIZE = 0.3
 """Å: an atom's energy is so many times the size of the forces, times a net that begins near one"""
-MANY = 20_000
-"""Force components from which more channels than the fewest can be learnt"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Surroundings:
     jax.tree_util.register_dataclass, data_fields=["weights", "statistics"], meta_fields=["config"]
 )
 @dataclass(frozen=True)
-class ClusterExpansion:
+class ClusterExpansion(Architecture):
     """Energy as a sum over atoms of a net of invariant products of the densities around them.
 
     A_i,clm = sum_j e_{z_j},c sum_k R_l,kc B_k(r_ij) Y_lm(r_ij / r)      densities, C channels
@@ -109,9 +107,8 @@ class ClusterExpansion:
     statistics: dict[str, Float[Real, "..."]]
     config: ClusterExpansionConfig = field(metadata={"static": True})
 
-    rate: ClassVar[float] = 1.5e-2
     batch_atoms: ClassVar[int] = 40
-    rounds: ClassVar[tuple[int, int]] = (4000, 2000)
+    training: ClassVar[dict[str, Any]] = {"steps": 4000, "warm_steps": 2000, "rate": 1.5e-2}
 
     @staticmethod
     def init(key, config: ClusterExpansionConfig, statistics: dict[str, Any]) -> "ClusterExpansion":
@@ -163,39 +160,23 @@ class ClusterExpansion:
         }
 
     @property
-    def cutoff(self) -> float:
-        """Å"""
-        return self.config.cutoff_A
+    def degree(self) -> int:
+        """Largest degree of the harmonics in the projection."""
+        return self.config.degree
 
-    @property
-    def dtype(self):
-        """Precision of the nets."""
-        return self.weights["radial"][0].dtype
+    def radial(self, r: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+        """Bessel functions."""
+        return bessel(r, self.cutoff, self.config.basis)
 
     def describe(self, frames: Frames, neighbors: Neighbors) -> Surroundings:
         """All that depends on the geometry alone."""
-        repulsion = self.repulsion if "core" in self.statistics else None
-        radial, degree = self._radial, self.config.degree
-        environment = project(frames, neighbors, radial, repulsion, self.dtype, degree)
-        species = jnp.asarray(self.config.species)
-        kinds = jnp.asarray(frames.species)[:, :, None] == species
-        return Surroundings(environment, kinds.astype(self.dtype))
+        kinds = jnp.asarray(frames.species)[:, :, None] == jnp.asarray(self.config.species)
+        return Surroundings(self.environment(frames, neighbors), kinds.astype(self.dtype))
 
     def answer(self, described: Surroundings, virial: bool = True) -> Answer:
         """Energy (float64), forces and, if asked for, virial of what `describe` returned."""
-        environment = described.environment
-
-        def total(projection):
-            energy = self._energies(projection, described)
-            return energy.sum(), energy
-
-        (_, energy), slope = jax.value_and_grad(total, has_aux=True)(environment.projection)
-        return environment.answer(energy, slope, virial)
-
-    def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
-        """Powers of the projection summed over the atoms of each element, by radial function."""
-        degree = self.config.degree
-        return fingerprint(project(frames, neighbors, self._radial, None, self.dtype, degree))
+        energies = partial(self._energies, described=described)
+        return described.environment.answer(energies, virial)
 
     def roughness(self) -> Float[Array, ""]:
         """Nothing: the radial functions are smooth by themselves."""
@@ -207,10 +188,6 @@ class ClusterExpansion:
         core = jnp.minimum(jnp.asarray(self.statistics["core"]), 0.9 * shortest)
         return replace(self, statistics=self.statistics | {"core": core})
 
-    def with_dtype(self, dtype) -> "ClusterExpansion":
-        """The same function with nets in another precision."""
-        return replace(self, weights=jax.tree.map(lambda w: w.astype(dtype), self.weights))
-
     def reference(self) -> "ClusterExpansion":
         """The same function in float64."""
         return self.with_dtype(jnp.float64)
@@ -218,15 +195,7 @@ class ClusterExpansion:
     @jax.jit
     def projection(self, frames: Frames, lists: Neighbors) -> Float[Array, "b n c S K"]:
         """What the densities are linear in, of every atom, in float64."""
-        degree = self.config.degree
-        return project(frames, lists, self._radial, None, jnp.float64, degree).projection
-
-    def repulsion(self, r: Float[Array, "..."], z_i, z_j) -> Float[Array, "..."]:
-        """ZBL below the shortest distances of the data, eV."""
-        return core_repulsion(self.config.species, self.statistics["core"], r, z_i, z_j)
-
-    def _radial(self, r: Float[Array, "..."]) -> list[Float[Array, "..."]]:
-        return bessel(r, self.cutoff, self.config.basis)
+        return project(frames, lists, self.radial, None, jnp.float64, self.degree).projection
 
     def _energies(
         self, projection: Float[Array, "b n c S K"], described: Surroundings

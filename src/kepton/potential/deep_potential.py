@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors
 from kepton.errors import InputError
+from kepton.potential.architecture import MANY, Architecture
 from kepton.potential.derive import Answer, derive
-from kepton.potential.environment import Environment, fingerprint, places_of, project, take
+from kepton.potential.environment import Environment, places_of, project, take
 from kepton.potential.nets import hidden, output, random_net
 from kepton.potential.radial import (
     chebyshev,
@@ -24,15 +25,12 @@ from kepton.potential.radial import (
     switch,
 )
 from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
-from kepton.potential.zbl import core_repulsion
 
 DESCRIPTOR_RANGE, DESCRIPTOR_SIZE = 7.0, 3.0
 """so many deviations of the descriptor, and its size so many times, make one unit of the input of a
 fitting net"""
 PARTS = 0.5
 """eV/Å, of what a neighbour adds to a force, at least"""
-MANY = 20_000
-"""Force components from which more can be learnt than the smallest nets hold"""
 BASIS_WIDTH = 0.2
 """Å below `basis_start` over which distances are clamped"""
 
@@ -89,7 +87,7 @@ class DeepPotentialConfig:
     meta_fields=["config", "exact"],
 )
 @dataclass(frozen=True)
-class DeepPotential:
+class DeepPotential(Architecture):
     """Energy as a sum over atoms of a net of a smooth, symmetric descriptor of the surroundings.
 
     E = sum_i b_{z_i} + a net_{z_i}(D_i),   D_i = T_i T_i<^T,   T_i = (1/N) sum_j G_{z_j}(s_ij) R_ij
@@ -122,9 +120,7 @@ class DeepPotential:
     config: DeepPotentialConfig = field(metadata={"static": True})
     exact: bool = field(default=False, metadata={"static": True})
 
-    rate: ClassVar[float] = 8e-3
     batch_atoms: ClassVar[int] = 160
-    rounds: ClassVar[tuple[int, int]] = (2000, 1000)
 
     @staticmethod
     def init(key, config: DeepPotentialConfig, statistics: dict[str, Any]) -> "DeepPotential":
@@ -185,38 +181,29 @@ class DeepPotential:
         return statistics | {"descriptor_scale": float(scale) + 1e-9}
 
     @property
-    def cutoff(self) -> float:
-        """Å"""
-        return self.config.cutoff_A
+    def degree(self) -> int:
+        """Largest degree of the harmonics in the projection."""
+        return 1
 
-    @property
-    def dtype(self):
-        """Precision of the nets."""
-        return self.weights["fitting"][0].dtype
+    def radial(self, r: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+        """B_k(r) = s(r) T_k(2 s / s_max - 1), s clamped below the shortest distances."""
+        config = self.config
+        lowest = self.statistics["basis_start"].astype(r.dtype) - BASIS_WIDTH
+        inner = smooth(clamp(r, lowest, BASIS_WIDTH), config)
+        x = 2.0 * inner / self.largest.astype(r.dtype) - 1.0
+        s = smooth(r, config)
+        return [s * t for t in chebyshev(x, config.basis)]
 
     def describe(self, frames: Frames, neighbors: Neighbors) -> Any:
         """All that depends on the geometry alone."""
-        if self.exact:
-            return frames, neighbors
-        repulsion = self.repulsion if "core" in self.statistics else None
-        return project(frames, neighbors, self._radial, repulsion, self.dtype)
+        return (frames, neighbors) if self.exact else self.environment(frames, neighbors)
 
     def answer(self, described: Any, virial: bool = True) -> Answer:
         """Energy (float64), forces and, if asked for, virial of what `describe` returned."""
         if self.exact:
             return derive(self._exact_energies, *described)
         environment: Environment = described
-
-        def total(projection):
-            energy = self._energies(projection, environment)
-            return energy.sum(), energy
-
-        (_, energy), slope = jax.value_and_grad(total, has_aux=True)(environment.projection)
-        return environment.answer(energy, slope, virial)
-
-    def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
-        """Powers of the projection summed over the atoms of each element, by radial function."""
-        return fingerprint(project(frames, neighbors, self._radial, None, self.dtype))
+        return environment.answer(partial(self._energies, environment=environment), virial)
 
     def roughness(self) -> Float[Array, ""]:
         """Mean square error of the forces by the radial basis, as the nets at twice the nodes tell.
@@ -244,10 +231,6 @@ class DeepPotential:
         moved = {name: jnp.asarray(value, jnp.float64) for name, value in moved.items()}
         return replace(self, statistics=self.statistics | moved)
 
-    def with_dtype(self, dtype) -> "DeepPotential":
-        """The same function with nets in another precision."""
-        return replace(self, weights=jax.tree.map(lambda w: w.astype(dtype), self.weights))
-
     def reference(self) -> "DeepPotential":
         """The nets evaluated at every neighbour, in float64."""
         return replace(self.with_dtype(jnp.float64), exact=True)
@@ -255,7 +238,7 @@ class DeepPotential:
     @jax.jit
     def descriptors(self, frames: Frames, lists: Neighbors) -> dict[int, Float[Array, "b c d"]]:
         """D of every atom before it is scaled, by atomic number, in the order of their places."""
-        environment = project(frames, lists, self._radial, None, self.dtype)
+        environment = project(frames, lists, self.radial, None, self.dtype)
         projection = environment.projection
         found = {}
         for z, places in zip(environment.elements, environment.places):
@@ -280,15 +263,6 @@ class DeepPotential:
     def largest(self) -> Float[Array, ""]:
         """s_max: s where distances are clamped, 1/Å."""
         return smooth(self.statistics["basis_start"] - 0.5 * BASIS_WIDTH, self.config)
-
-    def _radial(self, r: Float[Array, "..."]) -> list[Float[Array, "..."]]:
-        """B_k(r) = s(r) T_k(2 s / s_max - 1), s clamped below the shortest distances."""
-        config = self.config
-        lowest = self.statistics["basis_start"].astype(r.dtype) - BASIS_WIDTH
-        inner = smooth(clamp(r, lowest, BASIS_WIDTH), config)
-        x = 2.0 * inner / self.largest.astype(r.dtype) - 1.0
-        s = smooth(r, config)
-        return [s * t for t in chebyshev(x, config.basis)]
 
     def _normal(self, centre: int) -> tuple[Any, Any, Any]:
         """(m, c_0, c_1) of the central atom's element."""
@@ -448,10 +422,6 @@ class DeepPotential:
             pair = self.repulsion(r[..., slot], own, jnp.asarray(float(z)))
             total = total + 0.5 * jnp.where(lists.mask[..., slot], pair, 0.0).sum(axis=(1, 2))
         return total
-
-    def repulsion(self, r: Float[Array, "..."], z_i, z_j) -> Float[Array, "..."]:
-        """ZBL below the shortest distances of the data, eV."""
-        return core_repulsion(self.config.species, self.statistics["core"], r, z_i, z_j)
 
 
 def smooth(r: Any, config: DeepPotentialConfig) -> Any:

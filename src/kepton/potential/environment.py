@@ -1,5 +1,6 @@
 """`Environment`: the neighbours of every atom, projected on radial functions, free of weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -95,13 +96,17 @@ class Environment:
             total = total + self.push[1][:, :, None] * units
         return total
 
-    def answer(
-        self, energy: Float[Array, "b"], slope: Float[Array, "b n c S K"], virial: bool
-    ) -> Answer:
+    def answer(self, energies: Callable, virial: bool) -> Answer:
         """Energy with that of the repulsion, forces, and the virial or nan.
 
-        Args:    energy: eV;  slope: dE/dA
+        Args:    energies: projection -> (b,) eV
         """
+
+        def total(projection):
+            energy = energies(projection)
+            return energy.sum(), energy
+
+        (_, energy), slope = jax.value_and_grad(total, has_aux=True)(self.projection)
         pulls = self.pull(slope)
         if self.push is not None:
             energy = energy + self.push[0]

@@ -15,7 +15,7 @@ from kepton.dynamics import VelocityVerlet, simulate
 from kepton.dynamics.state import kinetic_energy
 from kepton.elt import Exploration, Failure
 from kepton.errors import InputError
-from kepton.potential.architectures import ARCHITECTURES
+from kepton.potential.architectures import architecture_of
 from kepton.potential.ensemble import Ensemble, component_rms, predict
 from kepton.potential.explore import ExploreConfig, audit, explore
 from kepton.potential.file import from_bytes, to_bytes
@@ -218,10 +218,7 @@ def default_model(
     Args:    components: number of force components in the data, where they are known beforehand
     Raises:  InputError: sizes that the architecture does not have, or that do not fit together
     """
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise InputError(f"The architecture {architecture!r} is not known; there is {known}.")
-    _, kind = ARCHITECTURES[architecture]
+    _, kind = architecture_of(architecture)
     sizes = [field.name for field in fields(kind) if field.name != "species"]
     for name in chosen:
         if name not in sizes:

@@ -34,16 +34,7 @@ class SOAP:
 
         def leaf(g):
             g = np.asarray(g)
-            left, right = g @ g.swapaxes(-1, -2), g.swapaxes(-1, -2) @ g
-            return {
-                "steps": np.zeros((*g.shape[:-2], 1, 1), np.float32),
-                "left": left,
-                "right": right,
-                "left_basis": np.linalg.eigh(left)[1],
-                "right_basis": np.linalg.eigh(right)[1],
-                "momentum": np.zeros_like(g),
-                "second": np.zeros_like(g),
-            }
+            return _first(g @ g.swapaxes(-1, -2), g.swapaxes(-1, -2) @ g)
 
         return jax.tree.map(leaf, gradient)
 
@@ -56,16 +47,7 @@ class SOAP:
         def leaf(s):
             gathered = 1.0 - self.b2 ** np.asarray(s["steps"], float)
             sides = (np.asarray(s[side]) for side in ("left", "right"))
-            left, right = ((side / gathered).astype(side.dtype) for side in sides)
-            return {
-                "steps": np.zeros_like(s["steps"]),
-                "left": left,
-                "right": right,
-                "left_basis": np.linalg.eigh(left)[1],
-                "right_basis": np.linalg.eigh(right)[1],
-                "momentum": np.zeros_like(s["momentum"]),
-                "second": np.zeros_like(s["second"]),
-            }
+            return _first(*((side / gathered).astype(side.dtype) for side in sides))
 
         return jax.tree.map(leaf, state, is_leaf=_is_leaf)
 
@@ -124,6 +106,20 @@ class SOAP:
             own = list(itertools.islice(done, len(s["steps"])))
             stacked.append({name: np.stack([row[name] for row in own]) for name in s})
         return treedef.unflatten(stacked)
+
+
+def _first(left: np.ndarray, right: np.ndarray) -> dict[str, np.ndarray]:
+    """The state of a stack of matrices that has bases and nothing else."""
+    nothing = np.zeros((*left.shape[:-1], right.shape[-1]), left.dtype)
+    return {
+        "steps": np.zeros((*left.shape[:-2], 1, 1), np.float32),
+        "left": left,
+        "right": right,
+        "left_basis": np.linalg.eigh(left)[1],
+        "right_basis": np.linalg.eigh(right)[1],
+        "momentum": nothing,
+        "second": nothing,
+    }
 
 
 def _is_leaf(state: Any) -> bool:

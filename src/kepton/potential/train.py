@@ -73,15 +73,13 @@ class TrainConfig:
 
 
 def default_training(architecture: str, atoms: int | float, **chosen: Any) -> TrainConfig:
-    """The steps, rate and batch that suit an architecture and frames of so many atoms.
+    """The training that suits an architecture and frames of so many atoms.
 
     A batch has as many frames as have the atoms that suit the architecture, within 1 and 16.
     """
     kind, _ = ARCHITECTURES[architecture]
     batch = int(np.clip(kind.batch_atoms // atoms, 1, 16))
-    steps, warm_steps = kind.rounds
-    suited = {"steps": steps, "warm_steps": warm_steps, "rate": kind.rate, "batch": batch}
-    return TrainConfig(**(suited | chosen))
+    return TrainConfig(**({"batch": batch} | kind.training | chosen))
 
 
 class Point(NamedTuple):

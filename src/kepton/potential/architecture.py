@@ -1,0 +1,107 @@
+"""`Architecture`: the contract of every potential, and what all of them share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+import jax
+from jaxtyping import Array, Float
+
+from kepton.atoms.frames import Frames, Label
+from kepton.atoms.neighbors import Neighbors
+from kepton.potential.derive import Answer
+from kepton.potential.environment import Environment, fingerprint, project
+from kepton.potential.zbl import core_repulsion
+
+Kind = TypeVar("Kind", bound="Architecture")
+
+MANY = 20_000
+"""Force components from which more can be learnt than the smallest sizes hold"""
+
+
+@dataclass(frozen=True)
+class Architecture(ABC):
+    """A potential: a pytree of `weights` that training moves and `statistics` that data fix.
+
+    `weights` is a dictionary of lists of stacks of matrices (..., in, out). In an ensemble they
+    have one more leading axis, and `statistics` are shared. `config` is a frozen dataclass of plain
+    values with the atomic numbers known as `species` and the cutoff as `cutoff_A`; its `sized`
+    gives the sizes that so many force components can teach, its `check` raises InputError where
+    sizes do not fit.
+    """
+
+    weights: dict[str, Any]
+    statistics: dict[str, Any]
+    config: Any
+
+    batch_atoms: ClassVar[int]
+    """Atoms a step of training that suit it"""
+    training: ClassVar[dict[str, Any]] = {}
+    """What suits it better than the defaults of TrainConfig"""
+
+    @staticmethod
+    @abstractmethod
+    def prepare(config: Any, parts: Sequence[tuple[Frames, Neighbors, Label]]) -> dict[str, Any]:
+        """Statistics of a data set, in parts of one shape each."""
+
+    @staticmethod
+    @abstractmethod
+    def init(key: Any, config: Any, statistics: dict[str, Any]) -> "Architecture":
+        """Random weights."""
+
+    @abstractmethod
+    def describe(self, frames: Frames, neighbors: Neighbors) -> Any:
+        """All that depends on the geometry alone: a pytree, the same for all members."""
+
+    @abstractmethod
+    def answer(self, described: Any, virial: bool = True) -> Answer:
+        """Energy (b,) in float64, forces and virial (nan where not asked for) of a description."""
+
+    @abstractmethod
+    def roughness(self) -> Float[Array, ""]:
+        """What training penalises beside the errors, eV^2/Å^2."""
+
+    @abstractmethod
+    def fitted_to(self, frames: Frames, lists: Neighbors) -> "Architecture":
+        """The same model, with what holds it together far from data moved for new data."""
+
+    @abstractmethod
+    def reference(self) -> "Architecture":
+        """The same model in float64, without what makes it fast at the cost of digits."""
+
+    @property
+    @abstractmethod
+    def degree(self) -> int:
+        """Largest degree of the harmonics in the projection."""
+
+    @abstractmethod
+    def radial(self, r: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+        """The radial functions of the projection."""
+
+    @property
+    def cutoff(self) -> float:
+        """Å"""
+        return self.config.cutoff_A
+
+    @property
+    def dtype(self):
+        """Precision of the nets."""
+        return jax.tree.leaves(self.weights)[0].dtype
+
+    def with_dtype(self: Kind, dtype: Any) -> Kind:
+        """The same function with nets in another precision."""
+        return replace(self, weights=jax.tree.map(lambda w: w.astype(dtype), self.weights))
+
+    def environment(self, frames: Frames, neighbors: Neighbors) -> Environment:
+        """The projected neighbours of every atom, with the repulsion where there is one."""
+        repulsion = self.repulsion if "core" in self.statistics else None
+        return project(frames, neighbors, self.radial, repulsion, self.dtype, self.degree)
+
+    def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
+        """Coordinates of a frame in which near means alike, free of weights: see `fingerprint`."""
+        return fingerprint(project(frames, neighbors, self.radial, None, self.dtype, self.degree))
+
+    def repulsion(self, r: Float[Array, "..."], z_i, z_j) -> Float[Array, "..."]:
+        """ZBL below the shortest distances of the data, eV."""
+        return core_repulsion(self.config.species, self.statistics["core"], r, z_i, z_j)
