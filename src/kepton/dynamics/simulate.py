@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from kepton.atoms.neighbors import neighbors
+from kepton.devices import ALL, EACH, mesh, placed, shared_out
 from kepton.dynamics.forcefield import ForceField
 from kepton.dynamics.integrate import LEAP, Integrator
 from kepton.dynamics.state import SKIN, State
@@ -52,11 +53,12 @@ def simulate(
     if not skin > 2 * LEAP:
         raise InputError(f"skin = {skin} Å; give more than {2 * LEAP} Å, such as {SKIN}.")
     completed, broken = np.zeros(len(state), int), np.zeros(len(state), bool)
-    left, rebuilds = steps, 0
+    left, rebuilds = np.full(mesh(len(state)).size, steps), 0
     while True:
+        state = placed(state, len(state))
         state, left, now_completed, now_broken = _run(field, integrator, state, left)
         completed, broken = completed + np.asarray(now_completed), broken | np.asarray(now_broken)
-        if int(left) == 0:
+        if not np.any(left):
             return state, Info(completed, broken, rebuilds)
         renewed = neighbors(state.frames, field.cutoff, skin, state.neighbors.segments)
         state = replace(state, neighbors=renewed)
@@ -65,7 +67,19 @@ def simulate(
 
 @jax.jit
 def _run(field: ForceField, integrator: Integrator, state: State, steps):
-    """As many of the steps as the neighbour lists allow, and how many are left."""
+    """As many of the steps as the neighbour lists allow, and how many each device has left."""
+    leaves, tree = jax.tree.flatten(integrator)
+
+    def share(field, leaves, state, steps):
+        return _advance(field, jax.tree.unflatten(tree, leaves), state, steps[0])
+
+    by_walker = [EACH if jnp.ndim(leaf) else ALL for leaf in leaves]
+    share = shared_out(share, len(state), ALL, by_walker, EACH, EACH)
+    return share(field, leaves, state, steps)
+
+
+def _advance(field: ForceField, integrator: Integrator, state: State, steps):
+    """The walkers of one device; a list that is late stops all of them."""
 
     def more(carry):
         state, left, late, *_ = carry
@@ -81,10 +95,10 @@ def _run(field: ForceField, integrator: Integrator, state: State, steps):
     b = len(state)
     start = (
         state,
-        jnp.asarray(steps),
+        steps,
         jnp.asarray(False),
         jnp.zeros(b, int),
         jnp.zeros(b, bool),
     )
     state, left, _, completed, broken = jax.lax.while_loop(more, body, start)
-    return state, jnp.where(state.alive.any(), left, 0), completed, broken
+    return state, jnp.where(state.alive.any(), left, 0)[None], completed, broken

@@ -1,6 +1,6 @@
 """`ClusterExpansion`: the architecture that learns from the fewest labels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, ClassVar
@@ -16,12 +16,14 @@ from kepton.atoms.neighbors import Neighbors
 from kepton.errors import InputError
 from kepton.potential.architecture import MANY, Architecture
 from kepton.potential.derive import Answer
-from kepton.potential.environment import Environment, harmonics, project
+from kepton.potential.environment import Environment, harmonics, project, with_slope
 from kepton.potential.radial import bessel
 from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
 
 FACTORS = 3
 """Functions on the sphere that are multiplied: a term joins an atom and up to so many neighbours"""
+BLOCK = 36
+"""Atoms whose functions on the sphere are multiplied at a time"""
 SIZE = 0.3
 """Å: an atom's energy is so many times the size of the forces, times a net that begins near one"""
 
@@ -107,7 +109,7 @@ class ClusterExpansion(Architecture):
     statistics: dict[str, Float[Real, "..."]]
     config: ClusterExpansionConfig = field(metadata={"static": True})
 
-    batch_atoms: ClassVar[int] = 40
+    batch_atoms: ClassVar[int] = BLOCK
     training: ClassVar[dict[str, Any]] = {"steps": 4000, "warm_steps": 2000, "rate": 1.5e-2}
 
     @staticmethod
@@ -175,8 +177,18 @@ class ClusterExpansion(Architecture):
 
     def answer(self, described: Surroundings, virial: bool = True) -> Answer:
         """Energy (float64), forces and, if asked for, virial of what `describe` returned."""
-        energies = partial(self._energies, described=described)
-        return described.environment.answer(energies, virial)
+        environment = described.environment
+        projection = environment.projection
+        b, n, *shape = projection.shape
+        atoms = projection.reshape(b * n, *shape), described.kinds.reshape(b * n, -1)
+
+        def block(part):
+            rows, kinds = part
+            return with_slope(partial(self._energies, environment.elements, kinds), rows)
+
+        energy, slope = _in_blocks(block, atoms)
+        energy = energy.reshape(b, n).sum(axis=1)
+        return environment.answer(energy, slope.reshape(projection.shape), virial)
 
     def roughness(self) -> Float[Array, ""]:
         """Nothing: the radial functions are smooth by themselves."""
@@ -198,60 +210,85 @@ class ClusterExpansion(Architecture):
         return project(frames, lists, self.radial, None, jnp.float64, self.degree).projection
 
     def _energies(
-        self, projection: Float[Array, "b n c S K"], described: Surroundings
-    ) -> Float[Array, "b"]:
-        """Energy of each frame from the projection, without the repulsion."""
-        b, n, *_ = projection.shape
-        kinds = described.kinds.reshape(b * n, -1)
-        f = self._functions(projection.reshape(b * n, *projection.shape[2:]), described)
-        _, average = _sphere(self.config.degree)
-        product, invariants = f[0], []
-        for factor in (*f[1:], None):
-            invariants.append(jnp.tensordot(jnp.asarray(average, self.dtype), product, 1))
-            product = product if factor is None else product * factor
+        self, elements: tuple[int, ...], kinds: Float[Array, "a S"], rows: Float[Array, "a c s K"]
+    ) -> Float[Array, "a"]:
+        """Energy of each atom from its projection, without the repulsion.
+
+        Args:    elements: of the neighbours, s of those known
+        """
+        (one_even, one_odd), (two_even, two_odd), (three_even, three_odd) = self._functions(
+            elements, rows
+        )
+        even = one_even * two_even + one_odd * two_odd
+        odd = one_even * two_odd + one_odd * two_even
+        products = one_even, even, even * three_even + odd * three_odd
+        average = jnp.asarray(_sphere(self.config.degree)[1], self.dtype)
+        invariants = [jnp.tensordot(average, product, 1) for product in products]
         own, constant, weigh = self.weights["invariant"]
         h = ((kinds @ own) * jnp.concatenate(invariants, axis=-1)) @ weigh + kinds @ constant
         straight, inner, outer = self.weights["net"]
         net = (h @ straight + jax.nn.silu(h @ inner) @ outer)[:, 0]
         scale = SIZE * self.statistics["scale"]
-        atomic = scale * net.astype(jnp.float64)
-        atomic = atomic + kinds.astype(jnp.float64) @ self.statistics["bias"]
-        return atomic.reshape(b, n).sum(axis=1)
+        return scale * net.astype(jnp.float64) + kinds.astype(jnp.float64) @ self.statistics["bias"]
 
     def _functions(
-        self, projection: Float[Array, "a c S K"], described: Surroundings
-    ) -> list[Float[Array, "g a C"]]:
-        """The factors at the points of the sphere's rule."""
-        config = self.config
-        elements = [config.species.index(z) for z in described.environment.elements]
-        element = self.weights["element"][0][np.array(elements)]
+        self, elements: tuple[int, ...], rows: Float[Array, "a c s K"]
+    ) -> list[tuple[Float[Array, "g a C"], Float[Array, "g a C"]]]:
+        """The even and the odd part of each factor at the points on half of the sphere."""
+        config, a = self.config, len(rows)
+        known = np.array([config.species.index(z) for z in elements])
+        element = self.weights["element"][0][known]
         (radial,), (mixing,) = self.weights["radial"], self.weights["mixing"]
-        values, _ = _sphere(config.degree)
         unit = (self.statistics["density"] * (config.degree + 1) ** 0.5).astype(self.dtype)
-        mixed = []
+        parities = [], []
         for degree in range(config.degree + 1):
-            # (2 l + 1) S K rows -> C channels, one matrix product
-            matrix = (element[:, None] * radial[degree]).reshape(-1, config.channels)
-            rows = projection[:, degree**2 : (degree + 1) ** 2] / unit
-            rows = jnp.moveaxis(rows, 1, 0).reshape(2 * degree + 1, len(projection), -1)
-            density = rows @ matrix
-            mixed.append([density @ mixing[p, degree] for p in range(FACTORS)])
-        points = jnp.asarray(values, self.dtype)
-        return [
-            jnp.tensordot(points, jnp.concatenate([parts[p] for parts in mixed]), 1)
-            for p in range(FACTORS)
-        ]
+            # (2 l + 1) rows of s K -> the channels of all factors, one matrix product
+            density = (element[:, None] * radial[degree] / unit).reshape(-1, config.channels)
+            matrix = jnp.moveaxis(density @ mixing[:, degree], 0, 1).reshape(len(density), -1)
+            some = jnp.moveaxis(rows[:, degree**2 : (degree + 1) ** 2], 1, 0)
+            mixed = some.reshape((2 * degree + 1) * a, -1) @ matrix
+            parities[degree % 2].append(mixed.reshape(2 * degree + 1, a, -1))
+        values = _sphere(config.degree)[0]
+        even, odd = (
+            jnp.split(jnp.tensordot(jnp.asarray(v, self.dtype), jnp.concatenate(m), 1), FACTORS, -1)
+            for v, m in zip(values, parities)
+        )
+        return list(zip(even, odd))
+
+
+def _in_blocks(function: Callable, rows: Any) -> Any:
+    """function(rows), made of BLOCK rows at a time, so that what it makes of them stays in cache.
+
+    Args:    function: of a pytree with any number of rows, to one with as many
+    """
+    count = len(jax.tree.leaves(rows)[0])
+    if count <= BLOCK:
+        return function(rows)
+    blocks = -(-count // BLOCK)
+
+    def cut(leaf):
+        filled = jnp.pad(leaf, [(0, blocks * BLOCK - count)] + [(0, 0)] * (leaf.ndim - 1))
+        return filled.reshape(blocks, BLOCK, *leaf.shape[1:])
+
+    found = jax.lax.map(function, jax.tree.map(cut, rows))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
 
 
 @cache
-def _sphere(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """(g, c) harmonics of mean square one at the points of a rule, and its weights (g,).
+def _sphere(degree: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """A rule that is exact for products of FACTORS functions of this degree.
 
-    The rule is exact for products of FACTORS functions of this degree.
+    Its points come in opposite pairs, at which even functions agree and odd ones have opposite
+    signs, so one of each pair is enough; the odd part of a product averages to nothing.
+
+    Returns: (g, c) harmonics of mean square one of even and of odd degree, and weights (g,)
     """
     exact = FACTORS * degree + (FACTORS * degree + 1) % 2
     points, weights = lebedev_rule(exact)
+    first = np.array([tuple(p) > tuple(-p) for p in np.round(points.T, 12)])
     with jax.ensure_compile_time_eval():
-        values = np.asarray(harmonics(jnp.asarray(points)[None, None], degree))[0, 0]
-    sizes = np.repeat(np.arange(degree + 1), 2 * np.arange(degree + 1) + 1)
-    return (np.sqrt(2 * sizes + 1)[:, None] * values).T, weights / weights.sum()
+        values = np.asarray(harmonics(jnp.asarray(points[:, first])[None, None], degree))[0, 0]
+    of = np.repeat(np.arange(degree + 1), 2 * np.arange(degree + 1) + 1)
+    values = (np.sqrt(2 * of + 1)[:, None] * values).T
+    halves = values[:, of % 2 == 0], values[:, of % 2 == 1]
+    return halves, weights[first] / weights[first].sum()

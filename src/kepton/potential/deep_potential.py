@@ -15,7 +15,7 @@ from kepton.atoms.neighbors import Neighbors
 from kepton.errors import InputError
 from kepton.potential.architecture import MANY, Architecture
 from kepton.potential.derive import Answer, derive
-from kepton.potential.environment import Environment, places_of, project, take
+from kepton.potential.environment import Environment, places_of, project, take, with_slope
 from kepton.potential.nets import hidden, output, random_net
 from kepton.potential.radial import (
     chebyshev,
@@ -203,7 +203,8 @@ class DeepPotential(Architecture):
         if self.exact:
             return derive(self._exact_energies, *described)
         environment: Environment = described
-        return environment.answer(partial(self._energies, environment=environment), virial)
+        energies = partial(self._energies, environment=environment)
+        return environment.answer(*with_slope(energies, environment.projection), virial)
 
     def roughness(self) -> Float[Array, ""]:
         """Mean square error of the forces by the radial basis, as the nets at twice the nodes tell.

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors, neighbors
+from kepton.devices import ALL, EACH, shared_out
 from kepton.errors import InputError
 from kepton.potential.derive import Answer
 
@@ -100,9 +101,13 @@ class Ensemble:
 @jax.jit
 def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[Label, Array]:
     """Label of the mean, and (b, n) eV/Å the disagreement on each atom."""
-    answers = ensemble.answers(frames, neighbors)
-    energy, forces, virial = (part.astype(jnp.float64).mean(axis=0) for part in answers)
-    return Label(energy, forces, virial), atom_deviation(answers.forces)
+
+    def share(ensemble, frames, neighbors):
+        answers = ensemble.answers(frames, neighbors)
+        energy, forces, virial = (part.astype(jnp.float64).mean(axis=0) for part in answers)
+        return Label(energy, forces, virial), atom_deviation(answers.forces)
+
+    return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
 
 
 def predict(

@@ -96,17 +96,13 @@ class Environment:
             total = total + self.push[1][:, :, None] * units
         return total
 
-    def answer(self, energies: Callable, virial: bool) -> Answer:
+    def answer(
+        self, energy: Float[Array, "b"], slope: Float[Array, "b n c S K"], virial: bool
+    ) -> Answer:
         """Energy with that of the repulsion, forces, and the virial or nan.
 
-        Args:    energies: projection -> (b,) eV
+        Args:    energy: eV, without the repulsion;  slope: its dE/dA
         """
-
-        def total(projection):
-            energy = energies(projection)
-            return energy.sum(), energy
-
-        (_, energy), slope = jax.value_and_grad(total, has_aux=True)(self.projection)
         pulls = self.pull(slope)
         if self.push is not None:
             energy = energy + self.push[0]
@@ -126,6 +122,17 @@ class Environment:
         vectors = [pairs.unit * pairs.length[:, :, None] for pairs in self.pairs]
         full = jnp.einsum("bncm,bndm->bcd", jnp.concatenate(vectors, axis=-1), pulls)
         return -0.5 * (full + full.mT)
+
+
+def with_slope(energies: Callable, projection: Float[Array, "..."]) -> tuple[Array, Array]:
+    """Energies of a projection, and the slope of their sum."""
+
+    def total(projection):
+        energy = energies(projection)
+        return energy.sum(), energy
+
+    (_, energy), slope = jax.value_and_grad(total, has_aux=True)(projection)
+    return energy, slope
 
 
 def fingerprint(environment: Environment, functions: int = 8) -> Float[Array, "b d"]:

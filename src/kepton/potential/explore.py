@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, concatenate, split
 from kepton.atoms.neighbors import Neighbors
+from kepton.devices import ALL, EACH, shared_out
 from kepton.dynamics import Langevin, simulate
 from kepton.elt import Exploration, Failure
 from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
@@ -57,8 +58,12 @@ def deviation(
     ensemble: Ensemble, frames: Frames, neighbors: Neighbors
 ) -> tuple[Float[Array, "b"], Float[Array, "b n"]]:
     """Disagreement of the ensemble as a root mean square over force components, and by atom."""
-    per_atom = atom_deviation(ensemble.answers(frames, neighbors, virial=False).forces)
-    return component_rms(per_atom, frames.mask), per_atom
+
+    def share(ensemble, frames, neighbors):
+        per_atom = atom_deviation(ensemble.answers(frames, neighbors, virial=False).forces)
+        return component_rms(per_atom, frames.mask), per_atom
+
+    return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
 
 
 def explore(

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +12,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
+from kepton.devices import ALL, EACH, ROWS, mesh
 from kepton.potential.soap import SOAP
 
 Batch = tuple[Frames, Neighbors, Label]
 """Frames, their neighbours and labels"""
-
-_EACH, _SHARED = PartitionSpec("members"), PartitionSpec()
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,10 @@ class Steps:
     size: int
     batch: int
 
-    @cached_property
+    @property
     def mesh(self) -> Mesh:
-        """As many devices as share the members out evenly."""
-        devices = jax.devices()
-        count = max(d for d in range(1, len(devices) + 1) if self.size % d == 0)
-        return Mesh(np.array(devices[:count]), ("members",))
+        """The devices that share the members out."""
+        return mesh(self.size)
 
     def begin(self, weights: Any, block: Batch, virials: bool) -> tuple[Any, Any]:
         """Weights and the optimizer's state, on their devices.
@@ -89,7 +86,7 @@ class Steps:
 
     def place(self, weights: Any, state: Any) -> tuple[Any, Any]:
         """The same on the devices that train them."""
-        return jax.device_put((weights, state), NamedSharding(self.mesh, _EACH))
+        return jax.device_put((weights, state), NamedSharding(self.mesh, EACH))
 
     def run(
         self, weights: Any, state: Any, block: Batch, rate: float, virials: bool, refresh: bool
@@ -99,7 +96,7 @@ class Steps:
         Args:    block: frames of all steps;  refresh: the optimizer's bases at the end
         """
         shared = self._bare(), block, jnp.asarray(rate, jnp.float32)
-        shared = jax.device_put(shared, NamedSharding(self.mesh, _SHARED))
+        shared = jax.device_put(shared, NamedSharding(self.mesh, ALL))
         static = _Static(self.optimizer, self.loss, self.mesh, self.batch, virials)
         weights, state, losses = _run(static, weights, state, *shared)
         if refresh:
@@ -145,8 +142,8 @@ def _run(static: _Static, weights, state, model, block: Batch, rate):
     return jax.shard_map(
         share,
         mesh=static.mesh,
-        in_specs=(_EACH, _EACH, _SHARED, _SHARED, _SHARED),
-        out_specs=(_EACH, _EACH, PartitionSpec(None, "members")),
+        in_specs=(EACH, EACH, ALL, ALL, ALL),
+        out_specs=(EACH, EACH, PartitionSpec(None, ROWS)),
         check_vma=False,
     )(weights, state, model, block, rate)
 

@@ -1,0 +1,35 @@
+"""Work on many rows at once, shared out over the devices of the machine."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+ROWS = "rows"
+EACH, ALL = PartitionSpec(ROWS), PartitionSpec()
+"""How an array is laid out: each device has its rows; or all of it is on all devices"""
+
+
+def mesh(rows: int) -> Mesh:
+    """As many devices as share so many rows out evenly."""
+    devices = jax.devices()
+    count = max(d for d in range(1, len(devices) + 1) if rows % d == 0)
+    return Mesh(np.array(devices[:count]), (ROWS,))
+
+
+def placed(tree: Any, rows: int) -> Any:
+    """The arrays of a pytree, each of so many rows, on the devices that work on them.
+
+    A program is compiled anew for arrays that lie elsewhere.
+    """
+    return jax.device_put(tree, NamedSharding(mesh(rows), EACH))
+
+
+def shared_out(function: Callable, rows: int, *specs: Any) -> Callable:
+    """The function with every device at work on its rows; what it returns has rows too.
+
+    Args:    specs: EACH or ALL, or a pytree of them, for each argument
+    """
+    return jax.shard_map(function, mesh=mesh(rows), in_specs=specs, out_specs=EACH, check_vma=False)
