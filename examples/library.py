@@ -5,17 +5,16 @@ from pathlib import Path
 import ase
 from kepton.atoms import Frames
 from kepton.elt import Goal, Journal, process_pool, run
-from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
+from kepton.potential import ExploreConfig, PotentialProblem, Recipe
 from kepton.principles import XTB
 
 
 def main(directory: Path) -> None:
     """Certify water at GFN2-xTB in a directory, and print what came out."""
     water = Frames.from_ase([ase.Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])])
-    model = default_model("deep_potential", [water])
-    problem = PotentialProblem(
-        (water,), XTB("GFN2-xTB"), ExploreConfig(), TrainConfig(), "deep_potential", model
-    )
+    learner = Recipe.of("cluster_expansion", [water])
+    runner = learner.taught("deep_potential", [water])
+    problem = PotentialProblem((water,), XTB("GFN2-xTB"), ExploreConfig(), learner, runner)
     goal = Goal(target=0.1, labels=200)
     journal = Journal(directory / "campaign.db", problem.settings)
     result = run(problem, goal, journal, lambda: process_pool(2), workers=2)

@@ -28,6 +28,7 @@ audit_fs = 100
 seed_labels = 16
 [model]
 ensemble_size = 2
+channels = 8
 basis = 12
 embedding = [4, 8]
 axis = 4

@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -12,9 +12,10 @@ from kepton.atoms import Frames
 from kepton.atoms.files import read_structures
 from kepton.elt.campaign import Goal
 from kepton.errors import InputError, did_you_mean
-from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
+from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig
+from kepton.potential.architectures import ARCHITECTURES, architecture_of
 from kepton.potential.principle import TrainedPotential
-from kepton.potential.train import default_training
+from kepton.potential.recipe import MEMBERS
 from kepton.principles import PRINCIPLES
 
 Positive = Annotated[float, Field(gt=0)]
@@ -79,10 +80,14 @@ class Run(_Section):
 
 
 class Model(_Section):
-    """The architecture, by name, and its sizes; what is not given follows from the system."""
+    """What learns, what is handed out, and their sizes; what is not given follows from the system.
 
-    architecture: str = "deep_potential"
-    ensemble_size: Annotated[int, Field(ge=2, le=16)] = PotentialProblem.members
+    A size is that of whichever of the two has it.
+    """
+
+    learner: str = "cluster_expansion"
+    runner: Literal["deep_potential", "none"] = "deep_potential"
+    ensemble_size: Annotated[int, Field(ge=2, le=16)] = MEMBERS
     cutoff_A: Annotated[float, Field(gt=1, le=12)] | None = None
     smooth_A: Annotated[float, Field(ge=0)] | None = None
     basis: Annotated[int, Field(ge=8, le=128)] | None = None
@@ -143,9 +148,8 @@ class Order:
             "goal": goal,
             "budget": budget,
             "explore": asdict(problem.exploration),
-            "model": {"architecture": problem.architecture, "ensemble_size": problem.members}
-            | asdict(problem.model),
-            "train": asdict(problem.training),
+            "learner": problem.learner.settings,
+            "runner": problem.runner and problem.runner.settings,
         }
 
 
@@ -161,11 +165,7 @@ def read(path: Path) -> Order:
     for frames in structures:
         principle.check(frames)
     exploration = _exploration(file.explore)
-    sizes = file.model.model_dump(exclude_none=True)
-    architecture, members = sizes.pop("architecture"), sizes.pop("ensemble_size")
-    model = default_model(architecture, structures, **sizes)
-    atoms = max(frames.positions.shape[1] for frames in structures)
-    training = default_training(architecture, atoms, **file.train.model_dump(exclude_none=True))
+    learner, runner = _recipes(file, structures)
     goal = Goal(
         target=file.target.force_error,
         confidence=file.target.confidence,
@@ -177,9 +177,7 @@ def read(path: Path) -> Order:
         seed=file.run.seed,
     )
     goal.check()
-    problem = PotentialProblem(
-        tuple(structures), principle, exploration, training, architecture, model, members
-    )
+    problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
     return Order(problem, goal, file.run.workers or cores())
 
 
@@ -228,6 +226,27 @@ _MISSING = {
     "target": "add [target] with force_error = 0.1 (eV/Å), say",
     "force_error": "add force_error = 0.1 (eV/Å), say",
 }
+
+
+def _recipes(file: CampaignFile, structures: list[Frames]) -> tuple[Recipe, Recipe | None]:
+    """How the learner and the runner are made; no runner where the learner is one."""
+    sizes = file.model.model_dump(exclude_none=True)
+    learner, runner, members = (sizes.pop(name) for name in ("learner", "runner", "ensemble_size"))
+    architecture_of(learner)
+    names = [learner] if runner in ("none", learner) else [learner, runner]
+    known = {name: ARCHITECTURES[name][1].__dataclass_fields__ for name in names}
+    for size in sizes:
+        if not any(size in its for its in known.values()):
+            raise InputError(
+                f"[model] {size} is not a size of {' or '.join(names)}; there is "
+                f"{', '.join(sorted({s for its in known.values() for s in its} - {'species'}))}."
+            )
+    own = {name: {s: v for s, v in sizes.items() if s in its} for name, its in known.items()}
+    training = file.train.model_dump(exclude_none=True)
+    recipe = Recipe.of(learner, structures, own[learner], training, members)
+    if len(names) == 1:
+        return recipe, None
+    return recipe, recipe.taught(runner, structures, own[runner])
 
 
 def _structures(system: System, folder: Path) -> list[Frames]:

@@ -22,7 +22,7 @@ from kepton.potential.file import from_bytes, save
 from kepton.potential.rung import decode
 from kepton.report import write_report
 
-MODEL = "model.kepton"
+MODEL, LEARNER = "model.kepton", "learner.kepton"
 DATA = "data.extxyz"
 CERTIFICATE = "certificate.json"
 LOCK = "campaign.lock"
@@ -95,8 +95,8 @@ class _Publisher(Observer):
     def happened(self, event: Event, state: State) -> None:
         if event.kind == "labelled":
             self.write_data(state)
-        if event.kind == "trained":
-            self.write_model(state, {})
+        if event.kind in ("trained", "distilled"):
+            self.write_models(state, {})
         self.observer.happened(event, state)
 
     def finish(self, result: Result) -> None:
@@ -126,6 +126,7 @@ class _Publisher(Observer):
                 ],
             },
             "principle": order.problem.principle.settings,
+            "potential": (order.problem.runner or order.problem.learner).architecture,
             "labels": state.labels,
             "rounds": state.round,
             "checks": order.problem.validate(result.models) if state.model else {},
@@ -133,18 +134,23 @@ class _Publisher(Observer):
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         if state.model is not None:
-            self.write_model(state, claims)
+            self.write_models(state, claims)
             self.write_data(state)
         text = json.dumps(_strict(claims), indent=2, ensure_ascii=False) + "\n"
         write_whole(self.directory / CERTIFICATE, text.encode())
         write_report(self.directory)
 
-    def write_model(self, state: State, claims: dict[str, Any]) -> None:
-        """`model.kepton`: the present ensemble, with the certificate where there is one."""
+    def write_models(self, state: State, claims: dict[str, Any]) -> None:
+        """`model.kepton`, with the certificate where there is one, and `learner.kepton`.
+
+        Before a runner is made, the first is the learner too.
+        """
         assert state.model is not None
-        ensemble, _ = from_bytes(self.journal.model(state.model))
-        info = {"goal": asdict(self.order.goal), "certificate": _strict(claims)}
-        save(self.directory / MODEL, ensemble, info)
+        goal = {"goal": asdict(self.order.goal)}
+        ensemble, _ = from_bytes(self.journal.model(state.runner or state.model))
+        save(self.directory / MODEL, ensemble, goal | {"certificate": _strict(claims)})
+        if self.order.problem.runner is not None:
+            save(self.directory / LEARNER, from_bytes(self.journal.model(state.model))[0], goal)
 
     def write_data(self, state: State) -> None:
         """`data.extxyz`: every label, with its origin and round."""

@@ -12,6 +12,7 @@ from kepton.elt.campaign import (
     Action,
     Audit,
     Campaign,
+    Distil,
     Explore,
     Goal,
     Label,
@@ -83,11 +84,12 @@ class Terminal(Observer):
         """Print the event's line."""
         assert self.goal is not None
         self.bars.update(self.task, visible=False)
-        self.console.print(line(event, state, self.goal))
+        if told := line(event, state, self.goal):
+            self.console.print(told)
 
 
 def line(event: Event, state: State, goal: Goal) -> str:
-    """One event in one line."""
+    """One event in one line; none where nothing was done."""
     data = event.data
     start = f"round {state.round:<2} "
     took = f"{data['seconds']:.0f} s"
@@ -103,6 +105,14 @@ def line(event: Event, state: State, goal: Goal) -> str:
                 f"{start} explored walks of {data.get('walk_fs', 0) / 1000:.2f} ps: "
                 f"{data['failing']:.1%} expected above the target; {what} ({took})"
             )
+        case "distilled" if "apart" not in data:
+            return ""
+        case "distilled":
+            return (
+                f"{start} distilled: forces within {data['apart']:.3f} eV/Å (rms) of the learner, "
+                f"whose deviation is {data['deviation']:.3f}; {data['frames']} frames in "
+                f"{data['rounds']} trainings ({took})"
+            )
         case "drawn":
             plan = data["plan"]
             return (
@@ -112,7 +122,8 @@ def line(event: Event, state: State, goal: Goal) -> str:
         case "labelled":
             outcomes = data["outcomes"]
             failed = sum(o["failure"] is not None for o in outcomes)
-            errors = [o["error"] for o in outcomes if np.isfinite(o["error"])]
+            errors = [o.get("audited", o["error"]) for o in outcomes]
+            errors = [error for error in errors if np.isfinite(error)]
             told = ""
             if errors:
                 told = (
@@ -138,6 +149,8 @@ def next_step(goal: Goal, state: State) -> str:
             return f"training on {len(state.data)} labels"
         case Explore():
             return "exploring"
+        case Distil():
+            return "distilling"
         case Audit(plan):
             return f"audit {plan.number}: {plan.draws} walks"
         case Stop(certified, reason):
@@ -157,7 +170,7 @@ def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
         state = campaign.tell(state, event)
         if event.kind != "labelled":
             continue
-        errors = [m.error for m in state.measured if m.round == state.round]
+        errors = [m.final for m in state.measured if m.round == state.round]
         errors = [e for e in errors if np.isfinite(e)]
         audited = state.audit or (state.verdicts and not state.waiting)
         explored = [e for e in events if e.kind == "explored" and e.id < event.id]

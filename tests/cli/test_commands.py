@@ -18,6 +18,8 @@ import kepton as package
 from command_line import CAMPAIGN, kepton
 from kepton.elt.journal import Journal
 from kepton.elt.run import goal_of, replay
+from kepton.potential.cluster_expansion import ClusterExpansion
+from kepton.potential.deep_potential import DeepPotential
 
 
 def test_a_certified_campaign_leaves_everything_that_is_promised(workplace):
@@ -28,6 +30,10 @@ def test_a_certified_campaign_leaves_everything_that_is_promised(workplace):
     assert "confidence 80%" in claims["claim"]
     assert claims["conditions"]["temperature_K"] == 400
     assert abs(claims["checks"]["nve_drift_meV_per_atom_ps"]) < 1.0
+    assert claims["potential"] == "deep_potential"
+    handed, learner = (package.load(out / f"{name}.kepton") for name in ("model", "learner"))
+    assert isinstance(handed.members, DeepPotential)
+    assert isinstance(learner.members, ClusterExpansion)
     data = ase.io.read(out / "data.extxyz", ":")
     assert len(data) == claims["labels"]
     assert {"seed", "audit"} <= {frame.info["origin"] for frame in data}
@@ -247,8 +253,12 @@ def test_ctrl_c_says_that_nothing_is_lost(workplace, tmp_path):
         (("labels = 80", "labels = 20"), "labels = "),
         (('structure = "water.xyz"', 'structure = "water.xyz"\ncharge = 1'), "spin = 1"),
         (("axis = 4", "axis = 9"), "axis"),
-        (("axis = 4", "channels = 9"), "channels is not a size of deep_potential"),
-        (("[model]", '[model]\narchitecture = "deep_potentiel"'), "did you mean"),
+        (
+            ("[model]", '[model]\nlearner = "deep_potential"'),
+            "channels is not a size of deep_potential",
+        ),
+        (("[model]", '[model]\nrunner = "ace"'), "runner"),
+        (("[model]", '[model]\nlearner = "deep_potentiel"'), "did you mean"),
         (('kind = "xtb"\nmethod = "gfn1"', 'kind = "kepton"'), "model is missing"),
         (
             ('kind = "xtb"\nmethod = "gfn1"', 'kind = "kepton"\nmodel = "no.kepton"'),

@@ -50,6 +50,7 @@ class Analytic:
         deadly: interval in which it kills its process
         wrong: interval in which it raises
         spread: longest time a label takes, s; the time follows from the sample
+        coarse: by what share distillation exaggerates, 0 where there is none
     """
 
     log: Path | None = None
@@ -57,6 +58,7 @@ class Analytic:
     deadly: tuple[float, float] = (2.0, 2.0)
     wrong: tuple[float, float] = (2.0, 2.0)
     spread: float = 0.0
+    coarse: float = 0.0
     settings: dict[str, Any] = field(default_factory=lambda: {"principle": {"curve": "bump"}})
 
     def seed(self, count: int, key: int) -> Sequence[float]:
@@ -86,6 +88,11 @@ class Analytic:
             visited=second_half.ravel(),
             info={"stayed": float((~gone[-1]).mean())},
         )
+
+    def distil(self, models: Any, data: Sequence[float], key: int) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002
+        if not self.coarse:
+            return models, {}
+        return models | {"c": (1.0 + self.coarse) * models["c"]}, {}
 
     def audit(self, models: Any, count: int, key: int) -> Sequence[float | Failure]:  # noqa: ARG002
         return list(self.walk(np.zeros(count), 80, np.random.default_rng(key))[-1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from analytic import GRID, Analytic, climb, curve, failing
 
-from kepton.elt.campaign import Campaign, Explore, Goal, Label, Seed, State, Stop, Train
+from kepton.elt.campaign import Campaign, Distil, Explore, Goal, Label, Seed, State, Stop, Train
 from kepton.elt.certificate import draws_needed
 from kepton.elt.journal import Event
 from kepton.errors import InputError
@@ -143,8 +143,35 @@ def test_the_campaign_is_a_pure_function_of_its_events():
     state = campaign.tell(
         campaign.tell(state, event("trained", model=2)), event("explored", failing=0.0)
     )
+    assert campaign.ask(state) == Distil()
+    state = campaign.tell(state, event("distilled", model=3))
+    assert (state.model, state.runner) == (2, 3)
     action = campaign.ask(state)
     assert (action.plan.draws, action.plan.allowed) == (72, 0)
+
+
+def test_what_is_handed_out_is_what_is_audited(tmp_path):
+    """Distillation that exaggerates by a tenth is seen by the audit, which passes no more."""
+    goal = replace(GOAL, labels=200)
+    honest, coarse = (climb(tmp_path / f"{c}.db", goal, Analytic(coarse=c)) for c in (0.02, 0.1))
+    assert honest.stop.certified
+    assert not coarse.stop.certified
+    for share, result in ((0.02, honest), (0.1, coarse)):
+        audits = [m for m in result.state.measured if m.origin == "audit"]
+        last = [m for m in audits if m.round == audits[-1].round]
+        errors = result.state.verdicts[-1].errors
+        assert tuple(m.final for m in last) == errors
+        assert result.state.runner != result.state.model
+        # by how much it exaggerates a curve whose root mean square is about 0.75
+        assert 0.3 * share < np.median([m.audited for m in last]) < 1.5 * share
+        assert np.median([m.error for m in last]) < 0.3 * share
+
+
+def test_without_distillation_the_trained_models_are_audited(climbed):
+    for result in climbed:
+        assert result.state.runner == result.state.model
+        audited = [m for m in result.state.measured if m.origin == "audit"]
+        assert all(m.audited == m.error for m in audited)
 
 
 def test_unknown_events_change_nothing_but_the_clock():

@@ -11,6 +11,7 @@ from kepton.elt.campaign import (
     MOST_ALLOWED_FAILURES,
     Audit,
     Campaign,
+    Distil,
     Goal,
     Label,
     Seed,
@@ -139,6 +140,8 @@ def simulated(goal, failing, told, rng):
                 kind, data = "seeded", {"seed": [f"{next(serial)}" for _ in range(count)]}
             case Train():
                 kind, data = "trained", {"model": state.round + 1}
+            case Distil():
+                kind, data = "distilled", {"model": state.round + 1}
             case Audit(planned):
                 names = [f"{next(serial)}" for _ in range(planned.draws)]
                 kind, data = "drawn", {"audit": names, "plan": vars(planned)}
@@ -149,7 +152,8 @@ def simulated(goal, failing, told, rng):
                 kind = "labelled"
                 data = {
                     "outcomes": [
-                        {"deviation": 1.0, "error": e, "failure": None} for e in errors.tolist()
+                        {"deviation": 1.0, "error": e, "audited": e, "failure": None}
+                        for e in errors.tolist()
                     ]
                 }
             case _:

@@ -154,7 +154,7 @@ def test_an_observer_hears_of_every_action_label_and_event(whole, tmp_path):
     listener = Listener()
     result = climb(tmp_path / "journal.db", SMALL, observer=listener)
     done = {"Seed": "seeded", "Label": "labelled", "Train": "trained", "Explore": "explored"}
-    done |= {"Audit": "drawn"}
+    done |= {"Distil": "distilled", "Audit": "drawn"}
     kinds = [name for name, _ in listener.heard]
     assert [done[name] for name in kinds[::2]] == kinds[1::2]
     assert len(kinds) == 2 * len(Journal(whole[1]).events())

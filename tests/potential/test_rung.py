@@ -12,7 +12,7 @@ from conftest import MODEL, TRAINING
 from kepton.atoms import Frames, Label
 from kepton.elt import Failure, Problem
 from kepton.errors import InputError
-from kepton.potential import ExploreConfig, PotentialProblem, default_model
+from kepton.potential import ExploreConfig, PotentialProblem, Recipe, default_model
 from kepton.potential.ensemble import predict
 from kepton.potential.explore import MOMENTS_PER_WALK, SAMPLES_PER_WALK
 from kepton.potential.rung import decode, encode
@@ -26,7 +26,7 @@ CONDITIONS = ExploreConfig(
 @pytest.fixture(scope="module")
 def problem(start):
     return PotentialProblem(
-        (start,), ASECalculator(), CONDITIONS, TRAINING, "deep_potential", MODEL, members=2
+        (start,), ASECalculator(), CONDITIONS, Recipe("deep_potential", MODEL, TRAINING, 2)
     )
 
 
@@ -116,7 +116,8 @@ def test_error_is_the_root_mean_square_over_components(problem, trained, labelle
 
 def test_models_are_trained_and_restored_through_the_rung(problem, labelled):
     frames, label = labelled
-    quick = replace(problem, training=replace(TRAINING, steps=10, warm_steps=10))
+    brief = replace(TRAINING, steps=10, warm_steps=10)
+    quick = replace(problem, learner=replace(problem.learner, training=brief))
     data = [(frames[k : k + 1], label[k : k + 1]) for k in range(20)]
     models = quick.train(data, None, 0)
     saved = quick.save(models)
@@ -150,7 +151,8 @@ def test_settings_tell_problems_apart(problem, start):
     charged = replace(problem, structures=(replace(start, charge=np.array([1])),))
     assert charged.settings != problem.settings
     # how it is trained and explored decides no label, nor does progress
-    assert replace(problem, members=3, progress=print).settings == problem.settings
+    learner = replace(problem.learner, members=3)
+    assert replace(problem, learner=learner, progress=print).settings == problem.settings
 
 
 def test_sizes_follow_from_the_structures():

@@ -15,7 +15,7 @@ from kepton.elt.campaign import Goal
 from kepton.elt.journal import Journal
 from kepton.elt.run import run
 from kepton.errors import InputError
-from kepton.potential import ExploreConfig, PotentialProblem, TrainConfig, default_model
+from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig, default_model
 from kepton.potential.geometry import perturbed
 from kepton.potential.train import fresh
 from kepton.report import write_report
@@ -96,7 +96,8 @@ def campaign(folder, goal, cell=0.0, kind=Quick):
         water.set_cell([cell] * 3)
         water.pbc = True
     structures = (Frames.from_ase([water]),)
-    problem = kind(structures, Springs(), ExploreConfig(), TrainConfig(), "deep_potential", None)
+    learner = Recipe("deep_potential", None, TrainConfig())
+    problem = kind(structures, Springs(), ExploreConfig(), learner)
     folder.mkdir(parents=True, exist_ok=True)
     asked = asdict(goal)
     budget = {name: asked.pop(name) for name in ("labels", "hours")}
@@ -151,14 +152,14 @@ def test_same_journal_same_page(certified):
 
 def test_every_stage(certified, tmp_path):
     kinds = []
-    for events in range(6):
+    for events in range(7):
         kind, html = page_after(certified, events, tmp_path / str(events))
         kinds.append(kind)
         assert "… Not finished" in html
         assert "Certified</h2>" not in html
         assert "Learning curve" not in html
         assert ("How to use the model" in html) == ("trained" in kinds)
-    assert kinds == [None, "seeded", "labelled", "trained", "explored", "drawn"]
+    assert kinds == [None, "seeded", "labelled", "trained", "explored", "distilled", "drawn"]
 
 
 def test_failed_audit(tmp_path):

@@ -15,6 +15,10 @@ MOST_ALLOWED_FAILURES = 3
 """An audit that allows more failures costs more labels than it saves."""
 
 
+MEASURED = ("deviation", "error", "failure", "audited")
+"""What the journal says of a sample that was labelled"""
+
+
 @dataclass(frozen=True)
 class Goal:
     """What the user asks for.
@@ -86,6 +90,11 @@ class Explore:
 
 
 @dataclass(frozen=True)
+class Distil:
+    """Make the models that are handed out of those that were trained."""
+
+
+@dataclass(frozen=True)
 class Audit:
     """Draw the samples of an audit."""
 
@@ -105,7 +114,7 @@ class Stop:
     reason: str
 
 
-Action = Seed | Label | Train | Explore | Audit | Stop
+Action = Seed | Label | Train | Explore | Distil | Audit | Stop
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,7 @@ class Measured:
         round: in which it was chosen
         deviation, error: of the models of that round, which had not seen it; nan for seeds
         failure: why there is no label
+        audited: error of the models that are handed out; nan outside of an audit
     """
 
     key: str
@@ -126,6 +136,12 @@ class Measured:
     deviation: float
     error: float
     failure: str | None
+    audited: float = float("nan")
+
+    @property
+    def final(self) -> float:
+        """The error that counts: in an audit that of the models that are handed out."""
+        return self.audited if self.origin == "audit" else self.error
 
 
 @dataclass(frozen=True)
@@ -136,6 +152,7 @@ class State:
         stage: seed, train, explore or audit: what comes next, once no sample is waiting
         round: number of trainings so far
         model: id of the present models in the journal
+        runner: id of the models that are handed out in their place, once they are made
         measured: every sample that was labelled or failed, in order
         waiting: (key, origin) of samples still to be labelled; the key is empty for a broken walk
         audit: the plan and the errors so far of the audit under way
@@ -147,6 +164,7 @@ class State:
     stage: str = "seed"
     round: int = 0
     model: int | None = None
+    runner: int | None = None
     measured: tuple[Measured, ...] = ()
     waiting: tuple[tuple[str, str], ...] = ()
     audit: Verdict | None = None
@@ -181,7 +199,8 @@ class State:
 class Campaign:
     """The rules of the loop, as two pure functions on State.
 
-    seed -> label -> train -> explore -> label -> train -> ... -> audit -> certified, or train
+    seed -> label -> train -> explore -> label -> train -> ... -> distil -> audit -> certified,
+    or train
 
     An audit begins as soon as one that is affordable would be passed by models failing on the
     predicted fraction in four of five tries, or when no labels are left for training. Its samples
@@ -209,6 +228,8 @@ class Campaign:
             return Stop(False, exhausted)
         if state.stage == "explore":
             return Explore(min(self.goal.batch, max(0, self._spare(state))))
+        if state.runner is None:
+            return Distil()
         planned = self._plan(state)
         assert planned is not None
         return Audit(planned)
@@ -223,7 +244,10 @@ class Campaign:
             case "seeded":
                 return replace(state, stage="train", waiting=_waiting(data, "seed"))
             case "trained":
-                return replace(state, stage="explore", round=state.round + 1, model=data["model"])
+                state = replace(state, model=data["model"], runner=None)
+                return replace(state, stage="explore", round=state.round + 1)
+            case "distilled":
+                return replace(state, runner=data["model"])
             case "explored":
                 waiting = _waiting(data, "explored") + _waiting(data, "typical")
                 state = replace(state, failing=data["failing"])
@@ -245,14 +269,14 @@ class Campaign:
     def _labelled(self, state: State, outcomes: list[dict]) -> State:
         done, waiting = state.waiting[: len(outcomes)], state.waiting[len(outcomes) :]
         measured = tuple(
-            Measured(key, origin, state.round, o["deviation"], o["error"], o["failure"])
+            Measured(key, origin, state.round, **{n: o[n] for n in MEASURED if n in o})
             for (key, origin), o in zip(done, outcomes)
             if key
         )
         state = replace(state, waiting=waiting, measured=state.measured + measured)
         if state.audit is None:
             return state
-        errors = state.audit.errors + tuple(o["error"] for o in outcomes)
+        errors = state.audit.errors + tuple(o["audited"] for o in outcomes)
         verdict = replace(state.audit, errors=errors)
         if not verdict.over:
             return replace(state, audit=verdict)

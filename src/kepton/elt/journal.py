@@ -11,7 +11,7 @@ from typing import Any
 
 from kepton.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 JOURNAL = "campaign.db"
 """The journal's file in a campaign's directory."""
 

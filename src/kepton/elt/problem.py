@@ -62,6 +62,14 @@ class Problem(Protocol):
         """Visit new configurations, from the labelled `data`, until deviation exceeds `trust`."""
         ...
 
+    def distil(self, models: Any, data: Sequence[Any], key: int) -> tuple[Any, dict[str, Any]]:
+        """Models to hand out, that answer as `models` do and cost less; or `models` themselves.
+
+        Args:    data: labelled samples
+        Returns: them, and plain numbers for the journal and the report
+        """
+        ...
+
     def audit(self, models: Any, count: int, key: int) -> Sequence[Any | Failure]:
         """`count` independent, identically distributed visits; a broken walk is a Failure."""
         ...

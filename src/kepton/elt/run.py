@@ -24,6 +24,7 @@ from kepton.elt.campaign import (
     Action,
     Audit,
     Campaign,
+    Distil,
     Explore,
     Goal,
     Label,
@@ -55,7 +56,7 @@ class Observer:
 
 @dataclass(frozen=True)
 class Result:
-    """How a campaign ended: its last state, models, and why it stopped."""
+    """How a campaign ended: its last state, the models handed out, and why it stopped."""
 
     state: State
     models: Any
@@ -103,7 +104,7 @@ class _Run:
         self.executor, self.workers, self.observer = executor, workers, observer
         self.campaign = Campaign(goal)
         self.state = replay(journal, goal)
-        self._models: tuple[int | None, Any] = (None, None)
+        self._restored: dict[int, Any] = {}
         self._pool: Executor | None = None
 
     def to_the_end(self) -> Result:
@@ -121,7 +122,7 @@ class _Run:
             event = self.journal.append(kind, data, **content)
             self.state = self.campaign.tell(self.state, event)
             self.observer.happened(event, self.state)
-        return Result(self.state, self.models, action)
+        return Result(self.state, self.runner, action)
 
     @property
     def pool(self) -> Executor:
@@ -136,10 +137,22 @@ class _Run:
 
     @property
     def models(self) -> Any:
-        if self._models[0] != self.state.model:
-            saved = self.journal.model(self.state.model)
-            self._models = (self.state.model, self.problem.restore(saved))
-        return self._models[1]
+        """Those that were trained, None before the first training."""
+        return self._saved(self.state.model)
+
+    @property
+    def runner(self) -> Any:
+        """Those that are handed out."""
+        return self._saved(self.state.runner or self.state.model)
+
+    def _saved(self, id: int | None) -> Any:
+        if id is None:
+            return None
+        if id not in self._restored:
+            present = {self.state.model, self.state.runner}
+            self._restored = {k: v for k, v in self._restored.items() if k in present}
+            self._restored[id] = self.problem.restore(self.journal.model(id))
+        return self._restored[id]
 
     def key(self, stage: int) -> int:
         """A random seed of this campaign, round, audit and stage alone, so that reruns agree."""
@@ -155,8 +168,8 @@ class _Run:
             case Label(keys):
                 return "labelled", self._label(keys), {}
             case Train():
-                old = self.models if self.state.model else None
-                models = self.problem.train(self._data(self.state.data), old, self.key(1))
+                data = self._data(self.state.data)
+                models = self.problem.train(data, self.models, self.key(1))
                 return (
                     "trained",
                     {"data": len(self.state.data)},
@@ -164,8 +177,14 @@ class _Run:
                 )
             case Explore(count):
                 return self._explore(count)
+            case Distil():
+                known = [self._sample(key) for key in self.state.data]
+                models, info = self.problem.distil(self.models, known, self.key(4))
+                if models is self.models:
+                    return "distilled", {"model": self.state.model}, {}
+                return "distilled", info, {"model": self.problem.save(models)}
             case Audit(plan):
-                draws = self.problem.audit(self.models, plan.draws, self.key(3))
+                draws = self.problem.audit(self.runner, plan.draws, self.key(3))
                 samples = [d for d in draws if not isinstance(d, Failure)]
                 encoded = self._encoded(samples)
                 keys = iter(self._keys(encoded))
@@ -205,17 +224,24 @@ class _Run:
         self._fetch([key for key in keys if key])
         found = self.journal.outcomes(keys)
         good = [key for key in keys if key and found[key].label is not None]
-        deviation = error = np.full(len(good), np.nan)
+        columns = {name: np.full(len(good), np.nan) for name in ("deviation", "error")}
+        lost = {"deviation": float("nan"), "error": float("inf")}
         if self.state.model is not None and good:
             data = self._data(good)
-            deviation = self.problem.deviation(self.models, [sample for sample, _ in data])
-            error = self.problem.error(self.models, data)
-        measured = {key: (float(d), float(e)) for key, d, e in zip(good, deviation, error)}
+            columns["deviation"] = self.problem.deviation(self.models, [s for s, _ in data])
+            columns["error"] = self.problem.error(self.models, data)
+            if self.state.audit:
+                columns["audited"] = self.problem.error(self.runner, data)
+        if self.state.audit:
+            lost["audited"] = float("inf")
+        measured = {
+            key: {name: float(values[i]) for name, values in columns.items()}
+            for i, key in enumerate(good)
+        }
         outcomes = []
         for key in keys:
-            d, e = measured.get(key, (float("nan"), float("inf")))
             failure = found[key].failure if key else "The walk broke."
-            outcomes.append({"key": key, "deviation": d, "error": e, "failure": failure})
+            outcomes.append({"key": key, "failure": failure} | measured.get(key, lost))
         cost = sum(found[key].seconds for key in keys if key)
         return {"outcomes": outcomes, "label_seconds": cost}
 

@@ -86,15 +86,10 @@ def explore(
     Args:    starts: the given structures;  known: labelled frames;  trust: eV/Å
     """
     rng = np.random.default_rng(seed)
-    count = config.walkers
+    begin, temperature = _begin(starts, known, config, rng)
+    count = len(begin)
     scouts = count // 2
-    begin = concatenate(
-        [starts[i] for i in rng.integers(len(starts), size=scouts)]
-        + [known[i] for i in rng.integers(len(known), size=count - scouts)]
-    )
-    low, high = config.temperature_K
-    temperature = np.append(np.full(scouts, high), np.linspace(low, high, count - scouts))
-    method = Langevin(config.timestep_fs, config.friction_per_fs, jnp.asarray(temperature))
+    method = Langevin(config.timestep_fs, config.friction_per_fs, temperature)
     state = method.init(jax.random.split(jax.random.key(seed), count), ensemble, begin)
     looks = config.looks(config.walk_fs)
     doubt = np.full((looks, count), np.inf)
@@ -138,6 +133,51 @@ def explore(
             "stayed": float(alive.mean()),
         },
     )
+
+
+def visited(
+    ensemble: Ensemble,
+    starts: list[Frames],
+    known: list[Frames],
+    gate: Gate,
+    count: int,
+    config: ExploreConfig,
+    seed: int,
+) -> Frames:
+    """At most about `count` configurations of free walks; a walk ends where it breaks.
+
+    Half of the walkers start from the given structures at the highest temperature, the others from
+    labelled configurations at temperatures spread over the range.
+
+    Args:    starts: the given structures;  known: labelled frames
+    """
+    begin, temperature = _begin(starts, known, config, np.random.default_rng(seed))
+    looks = min(max(1, round(count / len(begin))), config.looks(config.walk_fs))
+    stride = max(1, round(config.walk_fs / config.timestep_fs / looks))
+    method = Langevin(config.timestep_fs, config.friction_per_fs, temperature)
+    state = method.init(jax.random.split(jax.random.key(seed), len(begin)), ensemble, begin)
+    alive, parts = np.ones(len(begin), bool), []
+    for _ in range(looks):
+        state, info = simulate(ensemble, method, state, stride)
+        alive &= ~info.broken & gate.sound(state.frames)
+        parts.append(begin.with_positions(np.asarray(state.frames.positions))[alive])
+        state = state.freeze(~alive)
+    return concatenate(parts)
+
+
+def _begin(
+    starts: list[Frames], known: list[Frames], config: ExploreConfig, rng: np.random.Generator
+) -> tuple[Frames, Array]:
+    """Where walkers begin, and at which temperatures."""
+    count = config.walkers
+    scouts = count // 2
+    begin = concatenate(
+        [starts[i] for i in rng.integers(len(starts), size=scouts)]
+        + [known[i] for i in rng.integers(len(known), size=count - scouts)]
+    )
+    low, high = config.temperature_K
+    temperature = np.append(np.full(scouts, high), np.linspace(low, high, count - scouts))
+    return begin, jnp.asarray(temperature)
 
 
 def audit(

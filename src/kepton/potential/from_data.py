@@ -13,7 +13,7 @@ from kepton.potential.assess import assess
 from kepton.potential.dataset import System, hold_out
 from kepton.potential.file import save
 from kepton.potential.learning_curve import LearningCurve
-from kepton.potential.rung import default_model
+from kepton.potential.recipe import default_model
 from kepton.potential.train import (
     Diverged,
     Point,

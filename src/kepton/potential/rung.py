@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,12 +15,13 @@ from kepton.dynamics import VelocityVerlet, simulate
 from kepton.dynamics.state import kinetic_energy
 from kepton.elt import Exploration, Failure
 from kepton.errors import InputError
-from kepton.potential.architectures import architecture_of
+from kepton.potential.distil import distil
 from kepton.potential.ensemble import Ensemble, component_rms, predict
 from kepton.potential.explore import ExploreConfig, audit, explore
 from kepton.potential.file import from_bytes, to_bytes
 from kepton.potential.geometry import Gate, perturbed
-from kepton.potential.train import Point, TrainConfig, fresh, train
+from kepton.potential.recipe import Recipe
+from kepton.potential.train import Point, fresh, train
 
 DRIFT_STEPS = 2000
 
@@ -37,20 +38,16 @@ class PotentialProblem:
         structures: one frame each
         principle: from `kepton.principles`: settings, and Frames -> Label | Failure
         exploration: conditions
-        training: of every round
-        architecture: name in ARCHITECTURES
-        model: sizes, an instance of the architecture's config
-        members: of the ensemble
+        learner: what explores and learns from the labels
+        runner: what is distilled from it at the end and handed out; none: the learner is
         progress: hears of training
     """
 
     structures: tuple[Frames, ...]
     principle: Any
     exploration: ExploreConfig
-    training: TrainConfig
-    architecture: str
-    model: Any
-    members: int = 4
+    learner: Recipe
+    runner: Recipe | None = None
     progress: Callable[[Point], None] | None = None
 
     @property
@@ -110,14 +107,33 @@ class PotentialProblem:
         frames = concatenate([sample for sample, _ in data])
         label = concatenate_labels([label for _, label in data])
         system = [(frames, label)]
-        start = models or fresh(self.architecture, self.model, self.members, system, key)
+        learner = self.learner
+        start = models or fresh(learner.architecture, learner.model, learner.members, system, key)
         return train(
             system,
-            self.training,
+            learner.training,
             start,
             key,
             warm=models is not None,
             progress=self.progress,
+        )
+
+    def distil(
+        self, models: Ensemble, data: Sequence[Frames], key: int
+    ) -> tuple[Ensemble, dict[str, Any]]:
+        """The runner, taught by the learner."""
+        if self.runner is None:
+            return models, {}
+        starts = list(self.structures)
+        return distil(
+            models,
+            self.runner,
+            starts,
+            list(data),
+            self.gate,
+            self.exploration,
+            key,
+            self.progress,
         )
 
     def error(self, models: Ensemble, data: Sequence[tuple[Frames, Label]]) -> np.ndarray:
@@ -205,37 +221,3 @@ def decode(data: bytes) -> Any:
 
 
 _FRAME_FIELDS = ("positions", "species", "cell", "pbc", "mask", "charge", "spin")
-
-
-def default_model(
-    architecture: str, structures: Sequence[Frames], components: int = 0, **chosen: Any
-) -> Any:
-    """An architecture's config with sizes that follow from the structures, where not chosen.
-
-    The cutoff of isolated structures is 1.25 times their largest extent, within 4 and 5 Å; that of
-    periodic ones is 6 Å.
-
-    Args:    components: number of force components in the data, where they are known beforehand
-    Raises:  InputError: sizes that the architecture does not have, or that do not fit together
-    """
-    _, kind = architecture_of(architecture)
-    sizes = [field.name for field in fields(kind) if field.name != "species"]
-    for name in chosen:
-        if name not in sizes:
-            raise InputError(
-                f"[model] {name} is not a size of {architecture}; it has {', '.join(sizes)}."
-            )
-    species = sorted({z for frames in structures for z, _ in frames.composition})
-    if any(np.any(frames.pbc) for frames in structures):
-        cutoff = 6.0
-    else:
-        extent = max(_extent(frames) for frames in structures)
-        cutoff = float(np.clip(round(1.25 * extent, 1), 4.0, 5.0))
-    model = replace(kind(species=tuple(species), cutoff_A=cutoff).sized(components), **chosen)
-    model.check()
-    return model
-
-
-def _extent(frames: Frames) -> float:
-    x = np.asarray(frames.positions)[0][np.asarray(frames.mask)[0]]
-    return float(np.linalg.norm(x[:, None] - x[None], axis=-1).max())

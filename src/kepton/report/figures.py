@@ -21,6 +21,7 @@ STAGES = {
     "trained": ("training", "#cc79a7"),
     "explored": ("exploring", "#e69f00"),
     "labelled": ("labelling", "#56b4e9"),
+    "distilled": ("distilling", "#009e73"),
     "drawn": ("audit walks", "#0072b2"),
     "seeded": ("first samples", "#8a8a8a"),
 }
@@ -30,11 +31,11 @@ MOST_DOTS = 2400
 
 def learning_curve(state: State, trained_on: Sequence[int], target: float) -> Markup | None:
     """Error on samples that the models had not seen, against the labels they were trained on."""
-    new = [m for m in state.measured if m.round > 0 and np.isfinite(m.error)]
+    new = [m for m in state.measured if m.round > 0 and np.isfinite(m.final)]
     if not new:
         return None
     labels = np.array([trained_on[m.round - 1] for m in new], float)
-    errors = np.array([m.error for m in new])
+    errors = np.array([m.final for m in new])
     audit = np.array([m.origin == "audit" for m in new])
     chart = Chart(
         Axis.over([0, *labels], "labels that the model was trained on"),

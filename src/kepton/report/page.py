@@ -17,7 +17,7 @@ from markupsafe import Markup
 import kepton
 from kepton.atoms import Frames
 from kepton.atoms.replacing import write_whole
-from kepton.elt.campaign import Audit, Explore, Label, Measured, Seed, Stop, Train
+from kepton.elt.campaign import Audit, Distil, Explore, Label, Measured, Seed, Stop, Train
 from kepton.elt.certificate import certificate
 from kepton.report import figures
 from kepton.report.record import Record
@@ -39,6 +39,7 @@ STEPS = {
     Label: "labelling",
     Train: "training",
     Explore: "exploring",
+    Distil: "distilling",
     Audit: "an audit",
 }
 
@@ -157,7 +158,7 @@ def _numbers(record: Record) -> list[tuple[str, str, str]]:
             ("coverage proved", f"{last.coverage:.1%}", ""),
         ]
     else:
-        errors = [m.error for m in record.unseen if m.round > 0 and m.failure is None]
+        errors = [m.final for m in record.unseen if m.round > 0 and m.failure is None]
         if errors:
             shown.append(("error on new samples, median", _number(np.median(errors)), UNIT))
         shown.append(("trainings", str(state.round), ""))
@@ -169,7 +170,10 @@ def _model(record: Record) -> list[tuple[str, str]]:
     """What the present model is."""
     if not record.state.round:
         return []
-    ensemble = record.models(record.state.round)
+    learner, ensemble = (get(record.state.round) for get in (record.models, record.runner))
+    teacher = type(learner.members).__name__
+    same = isinstance(ensemble.members, type(learner.members))
+    distilled = [] if same else [("distilled from", teacher)]
     size = sum(leaf.size for leaf in jax.tree.leaves(ensemble.members.weights)) // ensemble.size
     return [
         ("architecture", type(ensemble.members).__name__),
@@ -177,13 +181,14 @@ def _model(record: Record) -> list[tuple[str, str]]:
         ("parameters of each", f"{size:,}"),
         ("elements", ", ".join(chemical_symbols[z] for z in ensemble.species)),
         ("cutoff", f"{ensemble.cutoff:g} Å"),
+        *distilled,
         ("trained on", f"{record.trained_on[-1]} labels"),
     ]
 
 
 def _scenes(record: Record) -> list[dict[str, Any]]:
     """Configurations to look at: the worst and typical ones of the samples not yet seen."""
-    known = sorted(record.unseen, key=lambda m: -np.nan_to_num(m.error, nan=-1.0))
+    known = sorted(record.unseen, key=lambda m: -np.nan_to_num(m.final, nan=-1.0))
     if not known:
         return [_scene(frames, "given structure", "") for frames in record.structures[:3]]
     if known[0].round == 0:
@@ -196,7 +201,7 @@ def _scenes(record: Record) -> list[dict[str, Any]]:
 
 
 def _error(measured: Measured) -> str:
-    return "no label" if measured.failure else f"error {_number(measured.error)} {UNIT}"
+    return "no label" if measured.failure else f"error {_number(measured.final)} {UNIT}"
 
 
 def _scene(frames: Frames, title: str, error: str) -> dict[str, Any]:

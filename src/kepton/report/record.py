@@ -69,6 +69,11 @@ class Record:
         trained = self._of("trained")
         self.trained_on: list[int] = [event.data["data"] for event in trained]
         self._models: list[int] = [event.data["model"] for event in trained]
+        self._runners: dict[int, int] = {}
+        for event in self.events:
+            if event.kind == "distilled":
+                of_round = sum(earlier.id < event.id for earlier in trained)
+                self._runners[of_round] = event.data["model"]
         file = Path(directory) / "certificate.json"
         self.certificate: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
 
@@ -124,6 +129,11 @@ class Record:
         """The ensemble that a round trained, counted from 1."""
         return from_bytes(self.journal.model(self._models[of_round - 1]))[0]
 
+    def runner(self, of_round: int) -> Ensemble:
+        """What was handed out after a round: distilled from what it trained, or that itself."""
+        id = self._runners.get(of_round, self._models[of_round - 1])
+        return from_bytes(self.journal.model(id))[0]
+
     def samples(self, measured: Sequence[Measured]) -> list[Frames]:
         """Their configurations."""
         return [decode(self.journal.sample(m.key)) for m in measured]
@@ -151,7 +161,9 @@ class Record:
             return None
         frames = concatenate(self.samples(known))
         label = concatenate_labels([self._label(m.key) for m in known])
-        predicted, _ = predict(self.models(known[0].round), frames)
+        audit = known[0].origin == "audit"
+        models = (self.runner if audit else self.models)(known[0].round)
+        predicted, _ = predict(models, frames)
         mask = np.asarray(frames.mask)
         energies = np.stack([label.energy, np.asarray(predicted.energy)])
         kinds = [np.sort(s).tobytes() for s in np.asarray(frames.species)]
@@ -159,6 +171,4 @@ class Record:
             same = np.array([k == kind for k in kinds])
             energies[:, same] -= energies[0, same].mean()
         forces = np.stack([label.forces[mask].ravel(), np.asarray(predicted.forces)[mask].ravel()])
-        return Parity(
-            known[0].round, known[0].origin == "audit", 1e3 * energies / mask.sum(axis=1), forces
-        )
+        return Parity(known[0].round, audit, 1e3 * energies / mask.sum(axis=1), forces)

@@ -1,0 +1,74 @@
+"""Distillation: the loop once more, with a trained ensemble as the principle."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kepton.atoms.frames import Frames, Label, concatenate
+from kepton.potential.ensemble import Ensemble, predict
+from kepton.potential.explore import ExploreConfig, visited
+from kepton.potential.geometry import Gate
+from kepton.potential.recipe import Recipe
+from kepton.potential.train import Point, fresh, train
+
+ATOMS, FEWEST, MOST = 30_000, 256, 4096
+"""Frames of a round of distillation have so many atoms, within bounds on their number"""
+ROUNDS = 3
+"""Trainings, at most"""
+CLOSE = 0.8
+"""A runner is close where it differs from the learner by less than so many times the learner's
+deviation. That is two thirds of its error or less (measured), and squares add up, so an error grows
+by less than a fifth"""
+
+
+def distil(
+    learner: Ensemble,
+    recipe: Recipe,
+    starts: list[Frames],
+    known: list[Frames],
+    gate: Gate,
+    config: ExploreConfig,
+    seed: int,
+    progress: Callable[[Point], None] | None = None,
+) -> tuple[Ensemble, dict[str, Any]]:
+    """An ensemble by another recipe that answers as the learner does.
+
+    It learns from the learner's labelled configurations and its dynamics; then it walks by itself,
+    and what it met is labelled by the learner and learnt too, until it is close or ROUNDS are over.
+
+    Args:    starts: the given structures;  known: labelled frames
+    Returns: the ensemble, and `rounds`, `frames` labelled by the learner, `apart`, the root mean
+        square difference of the forces of the two where the runner's walks lead, and there the
+        `deviation` of the learner, eV/Å
+    """
+    shape = starts[0].positions.shape[1]
+    count = int(np.clip(ATOMS // shape, FEWEST, MOST))
+    seeds = np.random.SeedSequence(seed).generate_state(ROUNDS + 2).tolist()
+    walked = visited(learner, starts, known, gate, count, config, seeds[0])
+    frames = concatenate([*known, walked])
+    data = [(frames, _answers(learner, frames)[0])]
+    runner, rounds, apart, doubt = None, 0, np.inf, 0.0
+    while rounds < ROUNDS and apart > CLOSE * doubt:
+        start = runner or fresh(recipe.architecture, recipe.model, recipe.members, data, seeds[1])
+        warm = runner is not None
+        runner = train(data, recipe.training, start, seeds[1], warm, progress)
+        rounds += 1
+        met = visited(runner, starts, known, gate, count, config, seeds[1 + rounds])
+        label, deviation = _answers(learner, met)
+        real = np.asarray(met.mask)
+        off = np.asarray(predict(runner, met)[0].forces) - label.forces
+        apart = float(np.sqrt(np.mean(off[real] ** 2)))
+        doubt = float(np.sqrt(np.mean(deviation[real] ** 2) / 3.0))
+        data.append((met, label))
+    assert runner is not None
+    labelled = sum(len(frames) for frames, _ in data)
+    return runner, {"rounds": rounds, "frames": labelled, "apart": apart, "deviation": doubt}
+
+
+def _answers(learner: Ensemble, frames: Frames) -> tuple[Label, np.ndarray]:
+    """The learner's labels, with virials of periodic frames alone, and its deviation by atom."""
+    answer, deviation = predict(learner, frames)
+    periodic = np.asarray(frames.pbc)[:, :, None].all(axis=1, keepdims=True)
+    virial = np.where(periodic, answer.virial, np.nan)
+    return Label(answer.energy, answer.forces, virial), deviation

@@ -1,0 +1,112 @@
+"""`Recipe`: how an ensemble of potentials is made, with what follows from the system by itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from kepton.atoms.frames import Frames
+from kepton.errors import InputError
+from kepton.potential.architectures import architecture_of
+from kepton.potential.train import TrainConfig, default_training
+
+MEMBERS = 4
+LONGER = 3
+"""So many times as long are the trainings of a runner as those of its learner"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an ensemble is made.
+
+    Args:
+        architecture: name in ARCHITECTURES
+        model: sizes, an instance of the architecture's config
+        training: from random weights, and from trained ones
+        members: of the ensemble
+    """
+
+    architecture: str
+    model: Any
+    training: TrainConfig
+    members: int = MEMBERS
+
+    @staticmethod
+    def of(
+        architecture: str,
+        structures: Sequence[Frames],
+        sizes: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        members: int = MEMBERS,
+    ) -> "Recipe":
+        """The recipe that suits some structures, with sizes and training where they are chosen.
+
+        Raises:
+            InputError: no such architecture, sizes that it does not have, or that do not fit
+        """
+        model = default_model(architecture, structures, **(sizes or {}))
+        atoms = max(frames.positions.shape[1] for frames in structures)
+        config = default_training(architecture, atoms, **(training or {}))
+        return Recipe(architecture, model, config, members)
+
+    def taught(
+        self,
+        architecture: str,
+        structures: Sequence[Frames],
+        sizes: Mapping[str, Any] | None = None,
+    ) -> "Recipe":
+        """The recipe of a runner that learns from this one: with longer trainings, alike else.
+
+        Raises:
+            InputError: as `of`
+        """
+        alike = ("energy_weight", "virial_weight", "smoothness")
+        training = {name: getattr(self.training, name) for name in alike} | {
+            name: LONGER * getattr(self.training, name) for name in ("steps", "warm_steps")
+        }
+        return Recipe.of(architecture, structures, sizes, training, self.members)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """JSON of all of it."""
+        return {
+            "architecture": self.architecture,
+            "model": asdict(self.model),
+            "training": asdict(self.training),
+            "members": self.members,
+        }
+
+
+def default_model(
+    architecture: str, structures: Sequence[Frames], components: int = 0, **chosen: Any
+) -> Any:
+    """An architecture's config with sizes that follow from the structures, where not chosen.
+
+    The cutoff of isolated structures is 1.25 times their largest extent, within 4 and 5 Å; that of
+    periodic ones is 6 Å.
+
+    Args:    components: number of force components in the data, where they are known beforehand
+    Raises:  InputError: sizes that the architecture does not have, or that do not fit together
+    """
+    _, kind = architecture_of(architecture)
+    sizes = [field.name for field in fields(kind) if field.name != "species"]
+    for name in chosen:
+        if name not in sizes:
+            raise InputError(
+                f"[model] {name} is not a size of {architecture}; it has {', '.join(sizes)}."
+            )
+    species = sorted({z for frames in structures for z, _ in frames.composition})
+    if any(np.any(frames.pbc) for frames in structures):
+        cutoff = 6.0
+    else:
+        extent = max(_extent(frames) for frames in structures)
+        cutoff = float(np.clip(round(1.25 * extent, 1), 4.0, 5.0))
+    model = replace(kind(species=tuple(species), cutoff_A=cutoff).sized(components), **chosen)
+    model.check()
+    return model
+
+
+def _extent(frames: Frames) -> float:
+    x = np.asarray(frames.positions)[0][np.asarray(frames.mask)[0]]
+    return float(np.linalg.norm(x[:, None] - x[None], axis=-1).max())

@@ -1,0 +1,60 @@
+"""A runner answers as its learner does, where its own dynamics leads it."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from conftest import MODEL, TRAINING
+from kepton.atoms.frames import split
+from kepton.potential import ExploreConfig, PotentialProblem, Recipe
+from kepton.potential.assess import assess
+from kepton.potential.distil import ROUNDS, distil
+from kepton.potential.ensemble import predict
+from kepton.potential.geometry import Gate
+from kepton.principles import ASECalculator
+
+CONDITIONS = ExploreConfig(
+    temperature_K=(50.0, 100.0), walkers=16, walk_fs=100.0, audit_fs=60.0, watch_fs=5.0
+)
+RUNNER = Recipe("deep_potential", replace(MODEL, axis=2), replace(TRAINING, steps=1000), 2)
+
+
+@pytest.fixture(scope="module")
+def order(trained, start, twenty):
+    return trained, RUNNER, [start], split(twenty[0]), Gate.of([start]), CONDITIONS, 3
+
+
+@pytest.fixture(scope="module")
+def distilled(order):
+    return distil(*order)
+
+
+def test_it_loses_little(distilled, trained, labelled):
+    """Beside the learner's own error on frames that neither has seen, and beside the forces."""
+    runner, told = distilled
+    ten = labelled[0][20:], labelled[1][20:]
+    learner, found = (assess(one, *ten)["forces"]["rmse"] for one in (trained, runner))
+    assert found < 1.5 * learner
+    size = np.sqrt(np.mean(np.asarray(predict(trained, ten[0])[0].forces) ** 2))
+    assert told["apart"] < 0.05 * size
+    assert 1 <= told["rounds"] <= ROUNDS
+    # what was known; sixteen walkers and twenty looks, of the learner's walk and each of its own
+    assert 20 + 16 * 20 < told["frames"] <= 20 + 16 * 20 * (1 + told["rounds"])
+
+
+def test_it_is_deterministic(distilled, order):
+    again, told = distil(*order)
+    assert told == distilled[1]
+    same = jax.tree.map(np.array_equal, again.members.weights, distilled[0].members.weights)
+    assert all(jax.tree.leaves(same))
+
+
+def test_without_a_runner_the_learner_is_handed_out(trained, start):
+    learner = Recipe("deep_potential", MODEL, TRAINING, 2)
+    problem = PotentialProblem((start,), ASECalculator(), CONDITIONS, learner)
+    assert problem.distil(trained, [start], 0) == (trained, {})
+    longer = learner.taught("cluster_expansion", [start])
+    assert longer.training.steps == 3 * TRAINING.steps
+    assert longer.members == 2
