@@ -109,7 +109,7 @@ def status(directory: Annotated[Path, typer.Argument(help="Directory of a campai
     costs = {
         "exploring": state.seconds.get("explored", 0.0) + state.seconds.get("drawn", 0.0),
         "labelling": state.seconds.get("labelled", 0.0),
-        "training": state.seconds.get("trained", 0.0),
+        "training": state.seconds.get("trained", 0.0) + state.seconds.get("distilled", 0.0),
     }
     split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in costs.items())
     console.print(f"Labels: {state.labels} of {goal.labels}.   Cost: {split}.")

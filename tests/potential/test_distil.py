@@ -11,7 +11,8 @@ from kepton.atoms.frames import split
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe
 from kepton.potential.assess import assess
 from kepton.potential.distil import ROUNDS, distil
-from kepton.potential.ensemble import predict
+from kepton.potential.ensemble import committee, predict
+from kepton.potential.explore import visited
 from kepton.potential.geometry import Gate
 from kepton.principles import ASECalculator
 
@@ -40,6 +41,20 @@ def test_it_loses_little(distilled, trained, labelled):
     size = np.sqrt(np.mean(np.asarray(predict(trained, ten[0])[0].forces) ** 2))
     assert told["apart"] < 0.05 * size
     assert 1 <= told["rounds"] <= ROUNDS
+
+
+def test_its_members_differ_as_those_of_the_learner(distilled, order):
+    """Where new dynamics leads, the difference of the two members points the same way."""
+    runner, _ = distilled
+    learner, _, starts, known, gate, conditions, _ = order
+    met = visited(learner, starts, known, gate, 100, conditions, seed=9)
+    one, other = (np.asarray(committee(models, met).forces) for models in (learner, runner))
+    one, other = (forces[..., 0] - forces[..., 1] for forces in (one, other))
+    assert np.sum(one * other) / np.sqrt(np.sum(one**2) * np.sum(other**2)) > 0.7
+
+
+def test_it_learns_from_labelled_frames_and_from_both_walks(distilled):
+    _, told = distilled
     # what was known; sixteen walkers and twenty looks, of the learner's walk and each of its own
     assert 20 + 16 * 20 < told["frames"] <= 20 + 16 * 20 * (1 + told["rounds"])
 

@@ -156,6 +156,9 @@ class Label:
 
     F_i = -dE/dx_i        W = -dE/d strain        (under smearing, E is the free energy)
 
+    Where each member of an ensemble answers, or learns from an answer of its own, all have one more
+    axis at the end.
+
     Args:
         energy: eV
         forces: eV/Å, zero where padded; nan in a frame without forces
@@ -163,10 +166,17 @@ class Label:
         engine: name and version of the engine that answered
     """
 
-    energy: Float[Real, "b"]
-    forces: Float[Real, "b n 3"]
-    virial: Float[Real, "b 3 3"]
+    energy: Float[Real, "b *k"]
+    forces: Float[Real, "b n 3 *k"]
+    virial: Float[Real, "b 3 3 *k"]
     engine: str = ""
+
+    @property
+    def mean(self) -> "Label":
+        """The mean of the members, or itself where there are none."""
+        if np.ndim(self.energy) == 1:
+            return self
+        return jax.tree.map(lambda leaf: leaf.mean(axis=-1), self)
 
     def __len__(self) -> int:
         return self.energy.shape[0]

@@ -1,4 +1,4 @@
-"""The rung DFT -> potential: Deep Potential, its training, exploration, files and calculator."""
+"""The rung DFT -> potential: architectures, training, exploration, files and calculator."""
 
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.explore import ExploreConfig

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from kepton.atoms.frames import Frames, Label, concatenate
-from kepton.potential.ensemble import Ensemble, predict
+from kepton.potential.ensemble import Ensemble, atom_deviation, committee, predict
 from kepton.potential.explore import ExploreConfig, visited
 from kepton.potential.geometry import Gate
 from kepton.potential.recipe import Recipe
@@ -32,7 +33,10 @@ def distil(
     seed: int,
     progress: Callable[[Point], None] | None = None,
 ) -> tuple[Ensemble, dict[str, Any]]:
-    """An ensemble by another recipe that answers as the learner does.
+    """An ensemble by another recipe that answers, and doubts, as the learner does.
+
+    Each member learns from one of the learner's, so that they differ as those do; from their mean
+    where there are not as many.
 
     It learns from the learner's labelled configurations and its dynamics; then it walks by itself,
     and what it met is labelled by the learner and learnt too, until it is close or ROUNDS are over.
@@ -47,7 +51,7 @@ def distil(
     seeds = np.random.SeedSequence(seed).generate_state(ROUNDS + 2).tolist()
     walked = visited(learner, starts, known, gate, count, config, seeds[0])
     frames = concatenate([*known, walked])
-    data = [(frames, _answers(learner, frames)[0])]
+    data = [(frames, _lesson(_answers(learner, frames), recipe.members))]
     runner, rounds, apart, doubt = None, 0, np.inf, 0.0
     while rounds < ROUNDS and apart > CLOSE * doubt:
         start = runner or fresh(recipe.architecture, recipe.model, recipe.members, data, seeds[1])
@@ -55,20 +59,23 @@ def distil(
         runner = train(data, recipe.training, start, seeds[1], warm, progress)
         rounds += 1
         met = visited(runner, starts, known, gate, count, config, seeds[1 + rounds])
-        label, deviation = _answers(learner, met)
-        real = np.asarray(met.mask)
-        off = np.asarray(predict(runner, met)[0].forces) - label.forces
+        answers, real = _answers(learner, met), np.asarray(met.mask)
+        off = np.asarray(predict(runner, met)[0].forces) - answers.mean.forces
+        deviation = np.asarray(atom_deviation(jnp.moveaxis(answers.forces, -1, 0)))
         apart = float(np.sqrt(np.mean(off[real] ** 2)))
         doubt = float(np.sqrt(np.mean(deviation[real] ** 2) / 3.0))
-        data.append((met, label))
+        data.append((met, _lesson(answers, recipe.members)))
     assert runner is not None
     labelled = sum(len(frames) for frames, _ in data)
     return runner, {"rounds": rounds, "frames": labelled, "apart": apart, "deviation": doubt}
 
 
-def _answers(learner: Ensemble, frames: Frames) -> tuple[Label, np.ndarray]:
-    """The learner's labels, with virials of periodic frames alone, and its deviation by atom."""
-    answer, deviation = predict(learner, frames)
-    periodic = np.asarray(frames.pbc)[:, :, None].all(axis=1, keepdims=True)
-    virial = np.where(periodic, answer.virial, np.nan)
-    return Label(answer.energy, answer.forces, virial), deviation
+def _answers(learner: Ensemble, frames: Frames) -> Label:
+    """What each of the learner's members says, with virials of periodic frames alone."""
+    found = committee(learner, frames)
+    periodic = np.asarray(frames.pbc)[:, :, None, None].all(axis=1, keepdims=True)
+    return Label(found.energy, found.forces, np.where(periodic, found.virial, np.nan))
+
+
+def _lesson(answers: Label, members: int) -> Label:
+    return answers if answers.energy.shape[1] == members else answers.mean

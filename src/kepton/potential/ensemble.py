@@ -1,5 +1,6 @@
 """An ensemble of potentials in one program."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -110,6 +111,24 @@ def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[
     return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
 
 
+@jax.jit
+def _each(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> Label:
+    def share(ensemble, frames, neighbors):
+        answers = ensemble.answers(frames, neighbors)
+        energy, forces, virial = (jnp.moveaxis(a.astype(jnp.float64), 0, -1) for a in answers)
+        return Label(energy, forces, virial)
+
+    return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
+
+
+def committee(ensemble: Ensemble, frames: Frames) -> Label:
+    """What each member says of any frames, the members along the last axis.
+
+    Raises:  InputError: an element that the potential was not trained on
+    """
+    return _in_batches(_each, ensemble, frames, None)
+
+
 def predict(
     ensemble: Ensemble, frames: Frames, batch: int | None = None
 ) -> tuple[Label, np.ndarray]:
@@ -119,6 +138,11 @@ def predict(
     Returns: Label of the mean, and (b, n) eV/Å the disagreement on each atom
     Raises:  InputError: an element that the model was not trained on
     """
+    return _in_batches(evaluate, ensemble, frames, batch)
+
+
+def _in_batches(program: Callable, ensemble: Ensemble, frames: Frames, batch: int | None) -> Any:
+    """What a program makes of all frames, some at a time."""
     check_elements(ensemble, frames)
     batch = batch or max(1, BATCH_ATOMS // frames.positions.shape[1])
     parts = []
@@ -128,7 +152,7 @@ def predict(
         for start in range(0, len(some), batch):
             # the last batch repeats its last frame, so that one program serves all
             rows = np.minimum(np.arange(start, start + min(batch, len(frames))), len(some) - 1)
-            part = jax.tree.map(np.asarray, evaluate(ensemble, some[rows], lists[rows]))
+            part = jax.tree.map(np.asarray, program(ensemble, some[rows], lists[rows]))
             real = slice(len(some) - start)
             parts.append(jax.tree.map(lambda leaf, real=real: leaf[real], part))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -127,6 +127,9 @@ def _run(static: _Static, weights, state, model, block: Batch, rate):
     count = len(block[0]) // static.batch
 
     def share(weights, state, model, block, rate):
+        frames, lists, label = block
+        block = frames, lists, _own(label, weights)
+
         def step(carry, now):
             weights, state = carry
             frames = jax.tree.map(
@@ -148,13 +151,25 @@ def _run(static: _Static, weights, state, model, block: Batch, rate):
     )(weights, state, model, block, rate)
 
 
+def _own(label: Label, weights) -> Label:
+    """The labels of this device's members, where each member has its own."""
+    if label.energy.ndim == 1:
+        return label
+    count = len(jax.tree.leaves(weights)[0])
+    first = count * jax.lax.axis_index(ROWS)
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count, axis=-1), label
+    )
+
+
 def _gradient(loss: Loss, model, weights, batch: Batch, virials: bool):
     """Loss and its slope of every member on one batch."""
     frames, lists, label = batch
     described = model.describe(frames, lists)
     atoms = frames.mask.sum(axis=1)
     one = jax.value_and_grad(loss)
-    return jax.vmap(one, in_axes=(0, None, None, None, None, None))(
+    labels = None if label.energy.ndim == 1 else -1
+    return jax.vmap(one, in_axes=(0, None, None, labels, None, None))(
         weights, model, described, label, atoms, virials
     )
 

@@ -308,7 +308,8 @@ def train(
     fallen for long, the training goes back to the best, and from there to its end at once.
 
     Args:
-        data: frames and labels; forces and virials that are nan weigh nothing
+        data: frames and labels, one for all members or one each; forces and virials that are nan
+            weigh nothing
         start: from `fresh`, or trained before
         warm: `start` was trained before
         progress: called after every block of steps
@@ -356,7 +357,10 @@ def train(
 def fresh(architecture: str, config: Any, size: int, data: Sequence[System], key: int) -> Ensemble:
     """`size` members with random weights and the statistics of the data."""
     kind, _ = ARCHITECTURES[architecture]
-    statistics = kind.prepare(config, Dataset.grouped(data, config.cutoff_A).parts(20_000))
+    parts = Dataset.grouped(data, config.cutoff_A).parts(20_000)
+    statistics = kind.prepare(
+        config, [(frames, lists, label.mean) for frames, lists, label in parts]
+    )
     members = [
         kind.init(k, config, statistics) for k in jax.random.split(jax.random.key(key), size)
     ]
@@ -367,7 +371,7 @@ def fresh(architecture: str, config: Any, size: int, data: Sequence[System], key
 def _check(data: Sequence[System]) -> None:
     if not all(np.isfinite(label.energy).all() for _, label in data):
         raise InputError("Training data has energies that are not finite numbers.")
-    for frames, label in data:
+    for frames, label in ((frames, label.mean) for frames, label in data):
         missing = np.isnan(label.forces).all(axis=(1, 2))
         real = np.asarray(frames.mask)[..., None] & ~missing[:, None, None]
         if not np.isfinite(np.where(real, label.forces, 0.0)).all():
