@@ -205,4 +205,9 @@ def errors_table(errors: dict[str, Any]) -> Table:
         row(f"forces on {element}", error, 1.0, "eV/Å")
     if errors["virial_per_atom"] is not None:
         row("virial per atom", errors["virial_per_atom"], 1e3, "meV")
+    if (known := errors["deviation"]) is not None:
+        table.caption = (
+            f"Deviation ranks the errors of frames by {known['by_frame']:.2f} and of atoms by "
+            f"{known['by_atom']:.2f} (Spearman); errors are {known['ratio']:.1f} times as large."
+        )
     return table

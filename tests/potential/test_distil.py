@@ -5,13 +5,14 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from conftest import MODEL, TRAINING
 from kepton.atoms.frames import split
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe
 from kepton.potential.assess import assess
 from kepton.potential.distil import ROUNDS, distil
-from kepton.potential.ensemble import committee, predict
+from kepton.potential.ensemble import Ensemble, committee, predict
 from kepton.potential.explore import visited
 from kepton.potential.geometry import Gate
 from kepton.principles import ASECalculator
@@ -57,6 +58,19 @@ def test_it_learns_from_labelled_frames_and_from_both_walks(distilled):
     _, told = distilled
     # what was known; sixteen walkers and twenty looks, of the learner's walk and each of its own
     assert 20 + 16 * 20 < told["frames"] <= 20 + 16 * 20 * (1 + told["rounds"])
+
+
+def test_errors_come_with_how_well_they_are_foretold(trained, labelled):
+    ten = labelled[0][20:], labelled[1][20:]
+    told = assess(trained, *ten)["deviation"]
+    answer, doubt = predict(trained, ten[0])
+    off = np.linalg.norm(np.asarray(answer.forces) - ten[1].forces, axis=-1)
+    assert told["by_atom"] == pytest.approx(spearmanr(doubt.ravel(), off.ravel()).statistic)
+    frames = [np.sqrt((values**2).sum(axis=1)) for values in (doubt, off)]
+    assert told["by_frame"] == pytest.approx(spearmanr(*frames).statistic)
+    assert told["ratio"] == pytest.approx(np.sqrt(np.mean(off**2) / np.mean(doubt**2)))
+    one = replace(trained.members, weights=jax.tree.map(lambda w: w[:1], trained.members.weights))
+    assert assess(Ensemble(one), *ten)["deviation"] is None
 
 
 def test_it_is_deterministic(distilled, order):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from scipy.stats import rankdata
 
 from kepton.atoms.frames import Frames, Label
 from kepton.potential.ensemble import Ensemble, predict
@@ -15,11 +16,14 @@ def assess(ensemble: Ensemble, frames: Frames, label: Label) -> dict[str, Any]:
     Args:    frames, label: b labelled frames
     Returns: {"frames", "atoms", "energy_per_atom" (eV), "forces" (eV/Å, over components),
              "forces_by_element", "force_rms_by_frame" (quantiles over frames of the root mean
-             square over components), "virial_per_atom" (eV, None without virials)}, each error as
+             square over components), "virial_per_atom" (eV, None without virials), "deviation"
+             (how the ensemble's doubt tells its errors: Spearman's rank correlation "by_frame" and
+             "by_atom", and "ratio", the root mean square error over that of the deviation; None
+             for one member or fewer than three frames with forces)}, each error as
              {"rmse", "mae", "max"}; nan where no frame has forces
     Raises:  InputError: an element that the potential does not know
     """
-    answer, _ = predict(ensemble, frames)
+    answer, doubt = predict(ensemble, frames)
     atoms = np.asarray(frames.mask).sum(axis=1)
     labelled = np.isfinite(label.forces).all(axis=(1, 2))
     real = np.asarray(frames.mask) & labelled[:, None]
@@ -42,7 +46,25 @@ def assess(ensemble: Ensemble, frames: Frames, label: Label) -> dict[str, Any]:
             for q in (0.5, 0.9, 0.95, 1.0)
         },
         "virial_per_atom": _summary(virial) if known.any() else None,
+        "deviation": _deviation(off, doubt, real)
+        if ensemble.size > 1 and labelled.sum() > 2
+        else None,
     }
+
+
+def _deviation(off: np.ndarray, doubt: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    error = np.linalg.norm(off, axis=-1)
+    frames = real.any(axis=1)
+    by_frame = [np.sqrt((values**2 * real).sum(axis=1))[frames] for values in (doubt, error)]
+    return {
+        "by_frame": _spearman(*by_frame),
+        "by_atom": _spearman(doubt[real], error[real]),
+        "ratio": float(np.sqrt(np.mean(error[real] ** 2) / np.mean(doubt[real] ** 2))),
+    }
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def _summary(error: np.ndarray) -> dict[str, float]:
