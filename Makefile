@@ -9,10 +9,10 @@ BENCH ?=
 .PHONY: demo test test-slow test-interop bench-train bench-learner check env env-dev
 
 demo: env
-	$(BIN)/kepton run examples/formaldehyde.toml --out $(RUNS)/formaldehyde
-	$(BIN)/kepton md $(RUNS)/formaldehyde/model.kepton examples/formaldehyde.xyz \
-	  --temperature-K 300 --steps 2000 --out $(RUNS)/formaldehyde/md.extxyz
-	@echo "The report: $(RUNS)/formaldehyde/report.html"
+	$(BIN)/kepton run examples/methanol.toml --out $(RUNS)/methanol
+	$(BIN)/kepton md $(RUNS)/methanol/model.kepton examples/methanol.xyz \
+	  --temperature-K 300 --steps 2000 --out $(RUNS)/methanol/md.extxyz
+	@echo "The report: $(RUNS)/methanol/report.html"
 
 test: env-dev check
 	$(BIN)/pytest -n 2

@@ -51,8 +51,8 @@ def test_every_command_is_in_the_readme():
 
 def test_the_python_of_the_readme_runs(workplace):
     (code,) = blocks("python")
-    code = code.replace("runs/formaldehyde/model.kepton", str(workplace / "water/model.kepton"))
-    code = code.replace('"H2CO"', '"H2O"')
+    code = code.replace("runs/methanol/model.kepton", str(workplace / "water/model.kepton"))
+    code = code.replace('"CH3OH"', '"H2O"')
     exec(compile(code, "README.md", "exec"), {})
 
 
