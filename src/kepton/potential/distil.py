@@ -11,7 +11,7 @@ from kepton.potential.ensemble import Ensemble, atom_deviation, committee, predi
 from kepton.potential.explore import ExploreConfig, visited
 from kepton.potential.geometry import Gate
 from kepton.potential.recipe import Recipe
-from kepton.potential.train import Point, fresh, train
+from kepton.potential.train import Diverged, Point, fresh, train
 
 ATOMS, FEWEST, MOST = 30_000, 256, 4096
 """Frames of a round of distillation have so many atoms, within bounds on their number"""
@@ -56,7 +56,12 @@ def distil(
     while rounds < ROUNDS and apart > CLOSE * doubt:
         start = runner or fresh(recipe.architecture, recipe.model, recipe.members, data, seeds[1])
         warm = runner is not None
-        runner = train(data, recipe.training, start, seeds[1], warm, progress)
+        try:
+            runner = train(data, recipe.training, start, seeds[1], warm, progress)
+        except Diverged as failure:
+            runner = failure.best or runner
+            if runner is None:
+                raise
         rounds += 1
         met = visited(runner, starts, known, gate, count, config, seeds[1 + rounds])
         answers, real = _answers(learner, met), np.asarray(met.mask)

@@ -38,8 +38,9 @@ COOLING, COOLED = 0.75, 200
 """Share of a training at which cooling starts, and its fewest steps; else half those of the best"""
 LOOK_ATOMS = 10_000
 """Atoms of the frames held out that are looked at: the first frames with no more"""
-DIVERGED = 4.0
-"""Steps whose error is so many times that of the steps before them are undone"""
+DIVERGED, ALARMS = 4.0, 3
+"""So many blocks in a row whose errors are so many times those before them are undone; a single one
+met rare frames of large errors"""
 RETRIES = 5
 """How often the learning rate is halved before a training is given up"""
 SNAPSHOT = 20
@@ -130,6 +131,7 @@ class _Standing:
         looked, waited: step of the last look, and looks since the best
         cooled: whether it is on its way from the best to the end
         usual: errors of the last blocks, by bucket
+        alarms: blocks in a row with errors far above those
         step, fraction, seconds, rate, error, forces, energy: as in `Point`
     """
 
@@ -146,6 +148,7 @@ class _Standing:
     waited: int = 0
     cooled: bool = False
     usual: dict[str, float] = field(default_factory=dict)
+    alarms: int = 0
     step: int = 0
     fraction: float = 0.0
     seconds: float = 0.0
@@ -208,14 +211,17 @@ class _Training:
         )
         usual = state.usual.get(name, np.inf)
         worst = max(state.usual.values()) if name in state.usual else np.inf
-        if not (np.isfinite(error) and error < DIVERGED * worst):
+        alarms = state.alarms + 1 if error >= DIVERGED * worst else 0
+        if not np.isfinite(error) or alarms == ALARMS:
             return None
+        known = error if usual == np.inf else usual if alarms else 0.9 * usual + 0.1 * error
         return replace(
             state,
             weights=weights,
             optimizer=optimizer,
             block=state.block + 1,
-            usual=state.usual | {name: error if usual == np.inf else 0.9 * usual + 0.1 * error},
+            usual=state.usual | {name: known},
+            alarms=alarms,
             step=state.step + count,
             rate=rate,
             error=error,
@@ -303,7 +309,7 @@ def train(
 ) -> Ensemble:
     """Members fitted to labelled frames; the best on `held_out` of all that were looked at.
 
-    A block of steps after which the error has grown fourfold is undone and tried again at half
+    Blocks of steps in which the error has grown fourfold are undone and tried again at half
     the learning rate, so that no rate can kill the nets. Where the error on `held_out` has not
     fallen for long, the training goes back to the best, and from there to its end at once.
 
@@ -345,7 +351,7 @@ def train(
             state = training.look(after) if looks else after
             if progress:
                 progress(state.point)
-            if state.block % SNAPSHOT == 0 or state.cooled != good.cooled:
+            if (state.block % SNAPSHOT == 0 and not state.alarms) or state.cooled != good.cooled:
                 good = state
             if time.monotonic() - written > CHECKPOINT_SECONDS:
                 store.write(state.arrays, state.numbers)
