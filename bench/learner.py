@@ -18,7 +18,7 @@ from kepton.atoms import Frames, Label, read_labelled
 from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.assess import assess
 from kepton.potential.from_data import FOREVER
-from kepton.potential.rung import default_model
+from kepton.potential.recipe import default_model
 from kepton.potential.train import default_training, fresh, train
 
 mpl.use("Agg")

@@ -15,7 +15,7 @@ from kepton.potential.assess import assess
 from kepton.potential.cluster_expansion import FACTORS, ClusterExpansionConfig, _sphere
 from kepton.potential.environment import harmonics
 from kepton.potential.file import save
-from kepton.potential.rung import default_model
+from kepton.potential.recipe import default_model
 from kepton.potential.train import TrainConfig, default_training, fresh, train
 
 CONFIG = ClusterExpansionConfig((1, 6, 8), cutoff_A=4.0, channels=6, hidden=8)

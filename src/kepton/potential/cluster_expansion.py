@@ -257,12 +257,12 @@ class ClusterExpansion(Architecture):
 
 
 def _in_blocks(function: Callable, rows: Any) -> Any:
-    """function(rows), made of BLOCK rows at a time, so that what it makes of them stays in cache.
+    """function(rows), on a CPU BLOCK rows at a time, so that what it makes of them stays in cache.
 
     Args:    function: of a pytree with any number of rows, to one with as many
     """
     count = len(jax.tree.leaves(rows)[0])
-    if count <= BLOCK:
+    if count <= BLOCK or jax.default_backend() != "cpu":
         return function(rows)
     blocks = -(-count // BLOCK)
 
