@@ -13,9 +13,8 @@ from kepton.atoms.files import read_structures
 from kepton.elt.campaign import Goal
 from kepton.errors import InputError, did_you_mean
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig
-from kepton.potential.architectures import ARCHITECTURES, architecture_of
 from kepton.potential.principle import TrainedPotential
-from kepton.potential.recipe import MEMBERS
+from kepton.potential.recipe import MEMBERS, sizes_of
 from kepton.principles import PRINCIPLES
 
 Positive = Annotated[float, Field(gt=0)]
@@ -232,14 +231,13 @@ def _recipes(file: CampaignFile, structures: list[Frames]) -> tuple[Recipe, Reci
     """How the learner and the runner are made; no runner where the learner is one."""
     sizes = file.model.model_dump(exclude_none=True)
     learner, runner, members = (sizes.pop(name) for name in ("learner", "runner", "ensemble_size"))
-    architecture_of(learner)
     names = [learner] if runner in ("none", learner) else [learner, runner]
-    known = {name: ARCHITECTURES[name][1].__dataclass_fields__ for name in names}
+    known = {name: sizes_of(name) for name in names}
     for size in sizes:
         if not any(size in its for its in known.values()):
             raise InputError(
                 f"[model] {size} is not a size of {' or '.join(names)}; there is "
-                f"{', '.join(sorted({s for its in known.values() for s in its} - {'species'}))}."
+                f"{', '.join(dict.fromkeys(s for its in known.values() for s in its))}."
             )
     own = {name: {s: v for s, v in sizes.items() if s in its} for name, its in known.items()}
     training = file.train.model_dump(exclude_none=True)

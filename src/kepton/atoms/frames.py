@@ -171,6 +171,12 @@ class Label:
     virial: Float[Real, "b 3 3 *k"]
     engine: str = ""
 
+    def of_cells(self, frames: Frames) -> "Label":
+        """The same with virials of frames that are periodic along all vectors, nan for others."""
+        periodic = np.asarray(frames.pbc).all(axis=1)
+        periodic = periodic.reshape(-1, *[1] * (np.ndim(self.virial) - 1))
+        return replace(self, virial=np.where(periodic, self.virial, np.nan))
+
     @property
     def mean(self) -> "Label":
         """The mean of the members, or itself where there are none."""

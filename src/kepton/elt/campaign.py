@@ -15,10 +15,6 @@ MOST_ALLOWED_FAILURES = 3
 """An audit that allows more failures costs more labels than it saves."""
 
 
-MEASURED = ("deviation", "error", "failure", "audited")
-"""What the journal says of a sample that was labelled"""
-
-
 @dataclass(frozen=True)
 class Goal:
     """What the user asks for.
@@ -269,7 +265,15 @@ class Campaign:
     def _labelled(self, state: State, outcomes: list[dict]) -> State:
         done, waiting = state.waiting[: len(outcomes)], state.waiting[len(outcomes) :]
         measured = tuple(
-            Measured(key, origin, state.round, **{n: o[n] for n in MEASURED if n in o})
+            Measured(
+                key,
+                origin,
+                state.round,
+                o["deviation"],
+                o["error"],
+                o["failure"],
+                o.get("audited", np.nan),
+            )
             for (key, origin), o in zip(done, outcomes)
             if key
         )

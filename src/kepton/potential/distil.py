@@ -11,7 +11,7 @@ from kepton.potential.ensemble import Ensemble, atom_deviation, committee, predi
 from kepton.potential.explore import ExploreConfig, visited
 from kepton.potential.geometry import Gate
 from kepton.potential.recipe import Recipe
-from kepton.potential.train import Diverged, Point, fresh, train
+from kepton.potential.train import Diverged, Point, train
 
 ATOMS, FEWEST, MOST = 30_000, 256, 4096
 """Frames of a round of distillation have so many atoms, within bounds on their number"""
@@ -46,15 +46,15 @@ def distil(
         square difference of the forces of the two where the runner's walks lead, and there the
         `deviation` of the learner, eV/Å
     """
-    shape = starts[0].positions.shape[1]
-    count = int(np.clip(ATOMS // shape, FEWEST, MOST))
+    atoms = max(frames.positions.shape[1] for frames in starts)
+    count = int(np.clip(ATOMS // atoms, FEWEST, MOST))
     seeds = np.random.SeedSequence(seed).generate_state(ROUNDS + 2).tolist()
     walked = visited(learner, starts, known, gate, count, config, seeds[0])
     frames = concatenate([*known, walked])
-    data = [(frames, _lesson(_answers(learner, frames), recipe.members))]
+    data = [(frames, _lesson(committee(learner, frames).of_cells(frames), recipe.members))]
     runner, rounds, apart, doubt = None, 0, np.inf, 0.0
-    while rounds < ROUNDS and apart > CLOSE * doubt:
-        start = runner or fresh(recipe.architecture, recipe.model, recipe.members, data, seeds[1])
+    while rounds < ROUNDS and not apart <= CLOSE * doubt:
+        start = runner or recipe.fresh(data, seeds[1])
         warm = runner is not None
         try:
             runner = train(data, recipe.training, start, seeds[1], warm, progress)
@@ -64,7 +64,7 @@ def distil(
                 raise
         rounds += 1
         met = visited(runner, starts, known, gate, count, config, seeds[1 + rounds])
-        answers, real = _answers(learner, met), np.asarray(met.mask)
+        answers, real = committee(learner, met).of_cells(met), np.asarray(met.mask)
         off = np.asarray(predict(runner, met)[0].forces) - answers.mean.forces
         deviation = np.asarray(atom_deviation(jnp.moveaxis(answers.forces, -1, 0)))
         apart = float(np.sqrt(np.mean(off[real] ** 2)))
@@ -75,12 +75,6 @@ def distil(
     return runner, {"rounds": rounds, "frames": labelled, "apart": apart, "deviation": doubt}
 
 
-def _answers(learner: Ensemble, frames: Frames) -> Label:
-    """What each of the learner's members says, with virials of periodic frames alone."""
-    found = committee(learner, frames)
-    periodic = np.asarray(frames.pbc)[:, :, None, None].all(axis=1, keepdims=True)
-    return Label(found.energy, found.forces, np.where(periodic, found.virial, np.nan))
-
-
 def _lesson(answers: Label, members: int) -> Label:
+    """What members learn from: an answer each, or the mean where there are not as many."""
     return answers if answers.energy.shape[1] == members else answers.mean

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from kepton.atoms.frames import Frames, concatenate, split
 from kepton.atoms.neighbors import Neighbors
 from kepton.devices import ALL, EACH, shared_out
-from kepton.dynamics import Langevin, simulate
+from kepton.dynamics import Langevin, State, simulate
 from kepton.elt import Exploration, Failure
 from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
 from kepton.potential.geometry import Gate
@@ -86,11 +86,9 @@ def explore(
     Args:    starts: the given structures;  known: labelled frames;  trust: eV/Å
     """
     rng = np.random.default_rng(seed)
-    begin, temperature = _begin(starts, known, config, rng)
+    begin, method, state = _walkers(ensemble, starts, known, config, seed, rng)
     count = len(begin)
     scouts = count // 2
-    method = Langevin(config.timestep_fs, config.friction_per_fs, temperature)
-    state = method.init(jax.random.split(jax.random.key(seed), count), ensemble, begin)
     looks = config.looks(config.walk_fs)
     doubt = np.full((looks, count), np.inf)
     seen: list[np.ndarray] = []
@@ -111,7 +109,6 @@ def explore(
     doubtful = np.argsort(np.where(np.isfinite(doubt), -doubt, 0.0), axis=0)[:SAMPLES_PER_WALK]
     chosen = [(int(i), w) for w in range(count) for i in doubtful[:, w] if np.isfinite(doubt[i, w])]
     moments = rng.integers(looks // 2, looks, size=(MOMENTS_PER_WALK, scouts))
-    visited = doubt[moments, np.arange(scouts)].ravel()
     places = [(int(m), w) for w, m in enumerate(moments[0]) if np.isfinite(doubt[m, w])]
     rng.shuffle(places)
 
@@ -126,7 +123,7 @@ def explore(
         samples=frames_at(chosen),
         deviation=np.array([doubt[place] for place in chosen]),
         typical=frames_at(places),
-        visited=visited,
+        visited=doubt[moments, np.arange(scouts)].ravel(),
         info={
             "walk_fs": float(left.mean() * config.watch_fs),
             "longest_fs": looks * config.watch_fs,
@@ -151,11 +148,10 @@ def visited(
 
     Args:    starts: the given structures;  known: labelled frames
     """
-    begin, temperature = _begin(starts, known, config, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    begin, method, state = _walkers(ensemble, starts, known, config, seed, rng)
     looks = min(max(1, round(count / len(begin))), config.looks(config.walk_fs))
     stride = max(1, round(config.walk_fs / config.timestep_fs / looks))
-    method = Langevin(config.timestep_fs, config.friction_per_fs, temperature)
-    state = method.init(jax.random.split(jax.random.key(seed), len(begin)), ensemble, begin)
     alive, parts = np.ones(len(begin), bool), []
     for _ in range(looks):
         state, info = simulate(ensemble, method, state, stride)
@@ -165,10 +161,15 @@ def visited(
     return concatenate(parts)
 
 
-def _begin(
-    starts: list[Frames], known: list[Frames], config: ExploreConfig, rng: np.random.Generator
-) -> tuple[Frames, Array]:
-    """Where walkers begin, and at which temperatures."""
+def _walkers(
+    ensemble: Ensemble,
+    starts: list[Frames],
+    known: list[Frames],
+    config: ExploreConfig,
+    seed: int,
+    rng: np.random.Generator,
+) -> tuple[Frames, Langevin, State]:
+    """Where walkers begin, half of them hot from the given structures, and how they walk."""
     count = config.walkers
     scouts = count // 2
     begin = concatenate(
@@ -177,7 +178,9 @@ def _begin(
     )
     low, high = config.temperature_K
     temperature = np.append(np.full(scouts, high), np.linspace(low, high, count - scouts))
-    return begin, jnp.asarray(temperature)
+    method = Langevin(config.timestep_fs, config.friction_per_fs, jnp.asarray(temperature))
+    keys = jax.random.split(jax.random.key(seed), count)
+    return begin, method, method.init(keys, ensemble, begin)
 
 
 def audit(

@@ -52,13 +52,12 @@ class TrainedPotential:
         answer, _ = predict(_load(self.model, self.sha256), frames)
         if not (np.isfinite(answer.energy).all() and np.isfinite(answer.forces).all()):
             return Failure(f"{self.model} gave an energy or forces that are not finite numbers.")
-        periodic = np.asarray(frames.pbc)[:, :, None].all(axis=1, keepdims=True)
         return Label(
             np.asarray(answer.energy),
             np.asarray(answer.forces),
-            np.where(periodic, answer.virial, np.nan),
+            np.asarray(answer.virial),
             engine=f"kepton {kepton.__version__} {self.model.name}",
-        )
+        ).of_cells(frames)
 
     @staticmethod
     def availability() -> tuple[bool, str]:

@@ -9,7 +9,9 @@ import numpy as np
 from kepton.atoms.frames import Frames
 from kepton.errors import InputError
 from kepton.potential.architectures import architecture_of
-from kepton.potential.train import TrainConfig, default_training
+from kepton.potential.dataset import System
+from kepton.potential.ensemble import Ensemble
+from kepton.potential.train import TrainConfig, default_training, fresh
 
 MEMBERS = 4
 LONGER = 3
@@ -67,6 +69,10 @@ class Recipe:
         }
         return Recipe.of(architecture, structures, sizes, training, self.members)
 
+    def fresh(self, data: Sequence[System], key: int) -> Ensemble:
+        """Members with random weights and the statistics of the data."""
+        return fresh(self.architecture, self.model, self.members, data, key)
+
     @property
     def settings(self) -> dict[str, Any]:
         """JSON of all of it."""
@@ -76,6 +82,16 @@ class Recipe:
             "training": asdict(self.training),
             "members": self.members,
         }
+
+
+def sizes_of(architecture: str) -> list[str]:
+    """Names of the sizes that an architecture has.
+
+    Raises:
+        InputError: no such architecture
+    """
+    _, kind = architecture_of(architecture)
+    return [field.name for field in fields(kind) if field.name != "species"]
 
 
 def default_model(
@@ -90,7 +106,7 @@ def default_model(
     Raises:  InputError: sizes that the architecture does not have, or that do not fit together
     """
     _, kind = architecture_of(architecture)
-    sizes = [field.name for field in fields(kind) if field.name != "species"]
+    sizes = sizes_of(architecture)
     for name in chosen:
         if name not in sizes:
             raise InputError(

@@ -21,7 +21,7 @@ from kepton.potential.explore import ExploreConfig, audit, explore
 from kepton.potential.file import from_bytes, to_bytes
 from kepton.potential.geometry import Gate, perturbed
 from kepton.potential.recipe import Recipe
-from kepton.potential.train import Point, fresh, train
+from kepton.potential.train import Point, train
 
 DRIFT_STEPS = 2000
 
@@ -107,12 +107,10 @@ class PotentialProblem:
         frames = concatenate([sample for sample, _ in data])
         label = concatenate_labels([label for _, label in data])
         system = [(frames, label)]
-        learner = self.learner
-        start = models or fresh(learner.architecture, learner.model, learner.members, system, key)
         return train(
             system,
-            learner.training,
-            start,
+            self.learner.training,
+            models or self.learner.fresh(system, key),
             key,
             warm=models is not None,
             progress=self.progress,

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
-from kepton.devices import ALL, EACH, ROWS, mesh
+from kepton.devices import ALL, EACH, ROWS, mesh, placed
 from kepton.potential.soap import SOAP
 
 Batch = tuple[Frames, Neighbors, Label]
@@ -86,7 +86,7 @@ class Steps:
 
     def place(self, weights: Any, state: Any) -> tuple[Any, Any]:
         """The same on the devices that train them."""
-        return jax.device_put((weights, state), NamedSharding(self.mesh, EACH))
+        return placed((weights, state), self.size)
 
     def run(
         self, weights: Any, state: Any, block: Batch, rate: float, virials: bool, refresh: bool
