@@ -4,6 +4,7 @@ BIN = $(VENV)/bin
 RUNS ?= runs
 INTEROP ?= .venv-interop
 PEER ?= .venv-peer
+MACE ?= .venv-mace
 BENCH ?=
 
 .PHONY: demo test test-slow test-interop bench-train bench-learner check env env-dev
@@ -26,8 +27,8 @@ test-interop: $(INTEROP)/installed
 bench-train: env $(PEER)/installed
 	$(BIN)/python bench/train.py --peer $(PEER) $(BENCH)
 
-bench-learner: env
-	$(BIN)/python bench/learner.py $(BENCH)
+bench-learner: env $(MACE)/installed
+	$(BIN)/python bench/learner.py --peer $(MACE) $(BENCH)
 
 check: env-dev
 	$(BIN)/ruff format --check src tests bench
@@ -59,4 +60,10 @@ $(INTEROP)/installed: pyproject.toml
 $(PEER)/installed:
 	$(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/pip install --quiet --disable-pip-version-check "deepmd-kit[cpu]==3.2.*"
+	touch $@
+
+# MACE-torch for the CPU
+$(MACE)/installed:
+	$(PYTHON) -m venv $(MACE)
+	$(MACE)/bin/pip install --quiet --disable-pip-version-check "torch==2.13.*" "mace-torch==0.3.*"
 	touch $@

@@ -1,7 +1,7 @@
-"""Labels against error: each architecture trained on ever more random labels, for the same time.
+"""Labels against error: models trained on ever more random labels, on the same cores.
 
-`make bench-learner` trains on the molecules and the water of the project's shared data, tests on
-their test sets, prints a table in Markdown and draws it.
+`make bench-learner` builds an environment with MACE-torch, trains on the molecules and the water of
+the project's shared data, tests on their test sets, prints a table in Markdown and draws it.
 """
 
 import argparse
@@ -14,12 +14,14 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 
-from kepton.atoms import Frames, Label, read_labelled
-from kepton.potential.architectures import ARCHITECTURES
-from kepton.potential.assess import assess
+from kepton.atoms import Frames, Label, read_labelled, split
+from kepton.potential import ExploreConfig, Recipe
+from kepton.potential.distil import distil
+from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.from_data import FOREVER
-from kepton.potential.recipe import default_model
-from kepton.potential.train import default_training, fresh, train
+from kepton.potential.geometry import Gate
+from kepton.potential.train import train
+from mace_peer import Mace
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -31,16 +33,25 @@ COUNTS = {
     "acetyl_chloride": (25, 50, 100, 200, 400),
     "water": (5, 20, 32, 80),
 }
+LONGER = {"water": 4.0}
+"""So many times as long are the trainings on larger systems"""
+WALKS = {"water": ExploreConfig(temperature_K=(300.0, 330.0), walkers=4)}
+"""Of a distillation; of molecules they are those of a campaign"""
+LEARNER, MODELS = "cluster_expansion", ("deep_potential", "cluster_expansion", "runner", "mace")
 TICKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
 """eV/Å"""
 
 
 class Point(NamedTuple):
-    """One training: errors in eV/Å (of all components; quantiles over frames) and meV an atom."""
+    """One training: errors in eV/Å (of all components; quantiles over frames) and meV an atom.
+
+    Steps are those of the optimizer, or what they are counted in: trainings of a runner, epochs of
+    MACE.
+    """
 
     data: str
     labels: int
-    architecture: str
+    model: str
     steps: int
     seconds: float
     forces: float
@@ -55,15 +66,13 @@ def main() -> None:
         sys.exit(f"There is no folder {DATA} with the project's shared data, which this measures.")
     sys.stdout.reconfigure(line_buffering=True)
     points = []
-    print(
-        "| data | labels | architecture | steps | s | force RMSE, eV/Å | median | 95th | meV/atom |"
-    )
+    print("| data | labels | model | steps | s | force RMSE, eV/Å | median | 95th | meV/atom |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in order.data:
         pool, test = load(name)
         for point in curve(name, pool, test, order):
             errors = " | ".join(f"{e:.4f}" for e in (point.forces, point.median, point.worst))
-            head = f"| {name} | {point.labels} | {point.architecture} | {point.steps}"
+            head = f"| {name} | {point.labels} | {point.model} | {point.steps}"
             print(f"{head} | {point.seconds:.0f} | {errors} | {point.energy:.2f} |")
             points.append(point)
     draw(points, order.out)
@@ -71,12 +80,21 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", choices=COUNTS, default=list(COUNTS))
-    parser.add_argument("--seconds", type=float, default=30.0, help="of one training of a molecule")
-    parser.add_argument("--members", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of labels, and weights")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "learner.png")
-    return parser.parse_args()
+    add = parser.add_argument
+    add("--data", nargs="+", choices=COUNTS, default=list(COUNTS))
+    add("--labels", nargs="+", type=int, help="how many, if not 25 to 400 (water: 5 to 80)")
+    add("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    add("--peer", type=Path, help="environment in which MACE-torch is installed")
+    add("--seconds", type=float, default=30.0, help="of one training of a molecule")
+    add("--peer-seconds", type=float, default=300.0, help="of one of MACE")
+    add("--members", type=int, default=4)
+    add("--seed", type=int, default=0, help="of the choice of labels, and weights")
+    add("--work", type=Path, default=ROOT / "runs" / "bench-learner", help="MACE's files")
+    add("--out", type=Path, default=ROOT / "bench" / "learner.png")
+    order = parser.parse_args()
+    if "mace" in order.models and order.peer is None:
+        parser.error("--models mace needs --peer; or leave it out with --models deep_potential ...")
+    return order
 
 
 def load(name: str) -> tuple[tuple[Frames, Label], tuple[Frames, Label]]:
@@ -92,55 +110,93 @@ def load(name: str) -> tuple[tuple[Frames, Label], tuple[Frames, Label]]:
 def curve(
     name: str, pool: tuple[Frames, Label], test: tuple[Frames, Label], order: argparse.Namespace
 ) -> Iterator[Point]:
-    """Every architecture at every number of labels; water, being larger, has four times as long."""
-    seconds = order.seconds * (4.0 if name == "water" else 1.0)
+    """Every model at every number of labels."""
     drawn = np.random.default_rng(order.seed).permutation(len(pool[0]))
-    for labels in COUNTS[name]:
+    longer = LONGER.get(name, 1.0)
+    for labels in order.labels or COUNTS[name]:
         some = drawn[:labels]
-        data = [(pool[0][some], pool[1][some])]
-        for architecture in ARCHITECTURES:
-            frames = data[0][0]
-            atoms = int(np.sum(frames.mask))
-            model = default_model(architecture, [frames[:1]], 3 * atoms)
-            config = default_training(architecture, atoms / labels, steps=FOREVER)
-            began, steps = time.monotonic(), []
-            start = fresh(architecture, model, order.members, data, order.seed)
-            found = train(
-                data,
-                config,
-                start,
-                order.seed,
-                progress=lambda point, steps=steps: steps.append(point.step),
-                seconds=seconds,
-            )
-            spent = time.monotonic() - began
-            errors = assess(found, *test)
-            frame = errors["force_rms_by_frame"]
-            yield Point(
-                name,
-                labels,
-                architecture,
-                steps[-1],
-                spent,
-                errors["forces"]["rmse"],
-                frame["50%"],
-                frame["95%"],
-                1e3 * errors["energy_per_atom"]["rmse"],
-            )
+        data = pool[0][some], pool[1][some]
+        learner = None
+        for model in order.models:
+            begun = time.monotonic()
+            if model == "mace":
+                peer = Mace(order.peer.absolute(), longer * order.peer_seconds, order.work)
+                steps, seconds, *told = peer.learn(f"{name}-{labels}", data, test)
+                yield Point(name, labels, model, steps, seconds, *errors(*told, *test))
+                continue
+            if model == "runner":
+                learner = learner or learn(LEARNER, data, longer * order.seconds, order)[0]
+                begun = time.monotonic()
+                found, steps = run(name, learner, data, order)
+            else:
+                found, steps = learn(model, data, longer * order.seconds, order)
+                learner = found if model == LEARNER else learner
+            seconds = time.monotonic() - begun
+            told = predict(found, test[0])[0]
+            energies, forces = np.asarray(told.energy), np.asarray(told.forces)
+            yield Point(name, labels, model, steps, seconds, *errors(energies, forces, *test))
+
+
+def recipe_of(model: str, frames: Frames, order: argparse.Namespace) -> Recipe:
+    training = {"steps": FOREVER}
+    return Recipe.of(model, [frames[:1]], training=training, members=order.members)
+
+
+def learn(
+    model: str, data: tuple[Frames, Label], seconds: float, order: argparse.Namespace
+) -> tuple[Ensemble, int]:
+    """An ensemble trained for so long, and its steps."""
+    recipe, steps = recipe_of(model, data[0], order), []
+    start = recipe.fresh([data], order.seed)
+    found = train(
+        [data],
+        recipe.training,
+        start,
+        order.seed,
+        progress=lambda point: steps.append(point.step),
+        seconds=seconds,
+    )
+    return found, steps[-1]
+
+
+def run(
+    name: str, learner: Ensemble, data: tuple[Frames, Label], order: argparse.Namespace
+) -> tuple[Ensemble, int]:
+    """The runner distilled from a learner as at the end of a campaign, and its trainings."""
+    known = split(data[0])
+    starts = known[:1]
+    recipe = Recipe.of(LEARNER, starts, members=order.members).taught("deep_potential", starts)
+    walks = WALKS.get(name, ExploreConfig())
+    runner, info = distil(learner, recipe, starts, known, Gate.of(starts), walks, order.seed)
+    return runner, info["rounds"]
+
+
+def errors(
+    energies: np.ndarray, forces: np.ndarray, frames: Frames, label: Label
+) -> tuple[float, float, float, float]:
+    """As in `Point`: of all components, median and 95th percentile over frames; meV an atom."""
+    off = ((forces - label.forces) ** 2).mean(axis=(1, 2))
+    by_frame = np.sqrt(off)
+    atoms = np.asarray(frames.mask).sum(axis=1)
+    energy = 1e3 * float(np.sqrt(np.mean(((energies - label.energy) / atoms) ** 2)))
+    median, worst = np.quantile(by_frame, (0.5, 0.95)).tolist()
+    return float(np.sqrt(off.mean())), median, worst, energy
 
 
 def draw(points: Sequence[Point], path: Path) -> None:
     names = list(dict.fromkeys(point.data for point in points))
     figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.4), squeeze=False)
     for axis, name in zip(axes[0], names):
-        for architecture in ARCHITECTURES:
-            own = [p for p in points if (p.data, p.architecture) == (name, architecture)]
-            axis.loglog([p.labels for p in own], [p.forces for p in own], "o-", label=architecture)
+        own = [point for point in points if point.data == name]
+        for model in dict.fromkeys(point.model for point in own):
+            some = [point for point in own if point.model == model]
+            axis.loglog([p.labels for p in some], [p.forces for p in some], "o-", label=model)
+        counts = sorted({point.labels for point in own})
         axis.set(title=name, xlabel="labels", ylabel="force RMSE, eV/Å")
-        axis.set_xticks(COUNTS[name], [f"{count}" for count in COUNTS[name]])
+        axis.set_xticks(counts, [f"{count}" for count in counts])
         axis.minorticks_off()
         axis.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
-        low, high = (f(p.forces for p in points if p.data == name) for f in (min, max))
+        low, high = (f(p.forces for p in own) for f in (min, max))
         axis.set_ylim(0.8 * low, 1.25 * high)
         axis.grid(alpha=0.3)
     axes[0, 0].legend(frameon=False)

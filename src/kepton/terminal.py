@@ -114,10 +114,11 @@ def line(event: Event, state: State, goal: Goal) -> str:
                 f"{data['rounds']} trainings ({took})"
             )
         case "drawn":
-            plan = data["plan"]
+            first, *more = data["plan"]["stages"]
+            stages = "".join(f", {n} if {failed}" for failed, n in enumerate(more, 1))
             return (
-                f"{start} audit {plan['number']}: {plan['draws']} independent walks drawn, "
-                f"{plan['allowed']} failures allowed ({took})"
+                f"{start} audit {data['plan']['number']}: passes with {first} labels if none fails"
+                f"{stages} ({took})"
             )
         case "labelled":
             outcomes = data["outcomes"]
@@ -152,7 +153,7 @@ def next_step(goal: Goal, state: State) -> str:
         case Distil():
             return "distilling"
         case Audit(plan):
-            return f"audit {plan.number}: {plan.draws} walks"
+            return f"audit {plan.number}, up to {plan.draws} labels"
         case Stop(certified, reason):
             return "nothing: certified" if certified else f"nothing: {reason}"
 

@@ -92,8 +92,8 @@ def test_it_is_saved_and_loaded(tmp_path, learnt, labelled):
 
 
 def test_sizes_and_training_follow_from_data(start):
-    few, many = (default_model("cluster_expansion", [start], n) for n in (0, 10**6))
-    assert (few.channels, many.channels) == (16, 32)
+    few, many = (default_model("deep_potential", [start], n) for n in (0, 10**6))
+    assert (few.axis, many.axis) == (6, 8)
     assert default_training("cluster_expansion", 4).batch == 9
     assert default_training("cluster_expansion", 400, rate=1e-3) == replace(
         default_training("cluster_expansion", 400), rate=1e-3

@@ -13,6 +13,8 @@ AUDIT_BLOCK = 24
 """Draws of an audit that are labelled together, before it may be given up."""
 MOST_ALLOWED_FAILURES = 3
 """An audit that allows more failures costs more labels than it saves."""
+IMPROVES = 0.7
+"""A round lowers the fraction that fails by this factor, as a rule"""
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,9 @@ class Campaign:
     or train
 
     An audit begins as soon as one that is affordable would be passed by models failing on the
-    predicted fraction in four of five tries, or when no labels are left for training. Its samples
-    become training data when it fails.
+    predicted fraction in four of five tries, when one more round would leave too few labels for one
+    that is passed more probably, or when none are left for training. Its samples become training
+    data when it fails.
     """
 
     goal: Goal
@@ -214,7 +217,7 @@ class Campaign:
         if state.certified:
             return Stop(True, "The audit passed.")
         if state.waiting:
-            block = AUDIT_BLOCK if state.audit else len(state.waiting)
+            block = min(AUDIT_BLOCK, state.audit.due) if state.audit else len(state.waiting)
             return Label(tuple(key for key, _ in state.waiting[:block]))
         if state.stage == "seed":
             return Seed(self.goal.seed_labels)
@@ -226,7 +229,7 @@ class Campaign:
             return Explore(min(self.goal.batch, max(0, self._spare(state))))
         if state.runner is None:
             return Distil()
-        planned = self._plan(state)
+        planned = self._plan(state, state.failing)
         assert planned is not None
         return Audit(planned)
 
@@ -249,18 +252,24 @@ class Campaign:
                 state = replace(state, failing=data["failing"])
                 return replace(state, stage="train" if waiting else "audit", waiting=waiting)
             case "drawn":
-                verdict = Verdict(Plan(**data["plan"]), (), self.goal.target)
+                planned = Plan(**data["plan"] | {"stages": tuple(data["plan"]["stages"])})
+                verdict = Verdict(planned, (), self.goal.target)
                 return replace(state, waiting=_waiting(data, "audit"), audit=verdict)
             case "labelled":
                 return self._labelled(state, data["outcomes"])
         return state
 
     def worth_an_audit(self, state: State, failing: float) -> bool:
-        """Whether models failing on this fraction would probably pass an affordable audit."""
-        planned = self._plan(replace(state, failing=failing))
+        """Whether models failing on this fraction would probably pass, or would not sooner later.
+
+        One more round makes better models, but leaves fewer labels for their audit.
+        """
+        planned = self._plan(state, failing)
         if planned is None or self._spare(state) <= 0:
             return True
-        return planned.passes(failing) >= PROBABLY
+        chance, better = planned.passes(failing), IMPROVES * failing
+        later = self._plan(state, better, self.goal.batch)
+        return chance >= PROBABLY or later is None or chance >= later.passes(better)
 
     def _labelled(self, state: State, outcomes: list[dict]) -> State:
         done, waiting = state.waiting[: len(outcomes)], state.waiting[len(outcomes) :]
@@ -288,22 +297,21 @@ class Campaign:
             state, stage="train", waiting=(), audit=None, verdicts=(*state.verdicts, verdict)
         )
 
-    def _plan(self, state: State) -> Plan | None:
-        """The next audit, none where none is affordable.
+    def _plan(self, state: State, failing: float, more: int = 0) -> Plan | None:
+        """The audit of models failing on this fraction, so many labels later; None: not affordable.
 
-        While training may still cost labels, an audit larger than the smallest one costs no more
-        than all labels so far: in a young campaign one more round is the cheaper way to pass.
+        While training may still cost labels, an audit that allows failures costs on average no more
+        than all labels before it: in a young campaign one more round is the cheaper way to pass.
         """
-        left = self.goal.labels - state.labels
-        if self._spare(state) > 0:
-            left = min(left, max(self._smallest_audit(state), state.labels))
+        labels = state.labels + more
         return plan(
             len(state.verdicts) + 1,
             self.goal.confidence,
             self.goal.coverage,
-            state.failing,
-            left,
+            failing,
+            self.goal.labels - labels,
             MOST_ALLOWED_FAILURES,
+            float(labels) if self._spare(state) > more else np.inf,
         )
 
     def _smallest_audit(self, state: State) -> int:
@@ -318,7 +326,7 @@ class Campaign:
         hours = sum(state.seconds.values()) / 3600.0
         if self.goal.hours is not None and hours >= self.goal.hours:
             return f"The time budget of {self.goal.hours:g} hours is spent."
-        if self._plan(state) is None:
+        if self._plan(state, state.failing) is None:
             return (
                 f"Of {self.goal.labels} labels {self.goal.labels - state.labels} are left, too few "
                 "for another audit."

@@ -7,8 +7,8 @@ from math import ceil, log
 from typing import Any
 
 import numpy as np
-from scipy.special import bdtr
-from scipy.stats import beta
+from scipy.optimize import brentq
+from scipy.stats import beta, binom
 
 PROBABLY = 0.8
 """How likely the models should pass an audit when it begins: in four of five tries."""
@@ -44,23 +44,79 @@ def risk_of(audit: int, confidence: float) -> float:
 
 @dataclass(frozen=True)
 class Plan:
-    """An audit fixed before its first draw.
+    """An audit fixed before its first draw, in stages.
+
+    It passes at the first stage j at which at most j of the n_j draws made have failed.
+
+    Pr(pass | p = failing) = sum_j Pr(j of n_j draws fail, and no earlier stage was passed)
 
     Args:
         number: 1 for the first audit of a campaign
-        draws: n
-        allowed: failures with which it still passes
-        risk: error probability it spends
+        stages: n_0 < n_1 < ...
+        risk: probability, at most, that models pass whose coverage is less than was asked for
+    Source: group sequential tests, Jennison and Turnbull, Group Sequential Methods (2000), ch. 12
     """
 
     number: int
-    draws: int
-    allowed: int
+    stages: tuple[int, ...]
     risk: float
+
+    @property
+    def draws(self) -> int:
+        """Draws that it may need."""
+        return self.stages[-1]
+
+    @property
+    def allowed(self) -> int:
+        """Failures with which it may still pass."""
+        return len(self.stages) - 1
+
+    def outcomes(self, failing: float) -> np.ndarray:
+        """(stages,) probability to pass at each, for models failing on this fraction."""
+        return _outcomes(self.stages, failing)
 
     def passes(self, failing: float) -> float:
         """Probability that models failing on this fraction of configurations pass."""
-        return float(bdtr(self.allowed, self.draws, failing))
+        return float(self.outcomes(failing).sum())
+
+    def expected_draws(self, failing: float) -> float:
+        """Draws made on average, where an audit that fails makes all of them."""
+        passed = self.outcomes(failing)
+        return float(passed @ self.stages + (1.0 - passed.sum()) * self.draws)
+
+
+def _outcomes(stages: Sequence[int], failing: float) -> np.ndarray:
+    """See `Plan.outcomes`."""
+    count = np.arange(len(stages))
+    going = np.zeros(len(stages))  # probability that j draws failed and no stage was passed
+    going[0], made, passed = 1.0, 0, []
+    for stage, draws in enumerate(stages):
+        more = binom.pmf(count, draws - made, failing)
+        going, made = np.convolve(going, more)[: len(stages)], draws
+        passed.append(going[: stage + 1].sum())
+        going[: stage + 1] = 0.0
+    return np.array(passed)
+
+
+@cache
+def staged(coverage: float, risk: float, allowed: int) -> tuple[int, ...]:
+    """The draws of stages that share the risk evenly, the last allowing so many failures.
+
+    n_j is what `draws_needed` says for j failures at a risk that is the same for all stages, the
+    largest with which all of them together pass with at most `risk` at this coverage.
+    """
+
+    def stages(each: float) -> tuple[int, ...]:
+        return tuple(draws_needed(coverage, each, j) for j in range(allowed + 1))
+
+    low, high = risk / (allowed + 1), risk
+    if _outcomes(stages(high), 1.0 - coverage).sum() <= risk:
+        return stages(high)
+    while high - low > 1e-3 * risk:
+        middle = 0.5 * (low + high)
+        safe = _outcomes(stages(middle), 1.0 - coverage).sum() <= risk
+        low, high = (middle, high) if safe else (low, middle)
+    return stages(low)
 
 
 def plan(
@@ -70,22 +126,27 @@ def plan(
     failing: float,
     affordable: int,
     most_allowed: int,
+    worth: float = float("inf"),
 ) -> Plan | None:
-    """The smallest audit that models failing on a fraction `failing` pass in four of five tries.
+    """The cheapest audit that models failing on a fraction `failing` pass in four of five tries.
 
-    Where that is not affordable, or would allow more than `most_allowed` failures, the largest
-    that is; None where not even an audit without failures is affordable.
+    Where there is none, the one they pass most probably; None where not even an audit without
+    failures is affordable.
+
+    Args:
+        affordable: draws at most
+        worth: draws on average at most, for an audit that allows failures
     """
     risk = risk_of(number, confidence)
-    best = None
-    for allowed in range(most_allowed + 1):
-        draws = draws_needed(coverage, risk, allowed)
-        if draws > affordable:
-            break
-        best = Plan(number, draws, allowed, risk)
-        if best.passes(failing) >= PROBABLY:
-            break
-    return best
+    plans = [
+        Plan(number, staged(coverage, risk, allowed), risk) for allowed in range(most_allowed + 1)
+    ]
+    plans = [one for one in plans if one.draws <= affordable]
+    plans = plans[:1] + [one for one in plans[1:] if one.expected_draws(failing) <= worth]
+    probable = [one for one in plans if one.passes(failing) >= PROBABLY]
+    if probable:
+        return min(probable, key=lambda one: one.expected_draws(failing))
+    return max(plans, key=lambda one: one.passes(failing), default=None)
 
 
 @dataclass(frozen=True)
@@ -108,37 +169,50 @@ class Verdict:
         return sum(not error < self.target for error in self.errors)
 
     @property
+    def due(self) -> int:
+        """Draws still to be made before the next stage that it may pass; 0 when it is over."""
+        if self.failures > self.plan.allowed:
+            return 0
+        return self.plan.stages[self.failures] - len(self.errors)
+
+    @property
     def over(self) -> bool:
-        """All draws are made, or so many failed that it cannot pass any more."""
-        return len(self.errors) == self.plan.draws or self.failures > self.plan.allowed
+        """It has passed a stage, or so many draws failed that it cannot pass any more."""
+        return self.due <= 0
 
     @property
     def passed(self) -> bool:
         """The coverage is proved."""
-        return len(self.errors) == self.plan.draws and self.failures <= self.plan.allowed
+        return self.over and self.failures <= self.plan.allowed
 
     @property
     def coverage(self) -> float:
         """The proved fraction below the target, at this audit's risk.
 
-        An audit that is cut short at its (c + 1)-th failure proves what it would have proved with
-        n draws and n - (m - c - 1) failures, m draws made: as if all the rest had failed.
+        One that passes proves the fraction at which models pass at this stage or an earlier one
+        with a probability of `risk`. One that does not, cut short at its (c + 1)-th failure, proves
+        what it would have proved with n draws and n - (m - c - 1) failures, m draws made: as if all
+        the rest had failed.
         """
-        missing = self.plan.draws - len(self.errors)
-        return coverage_bound(self.plan.draws, self.failures + missing, self.plan.risk)
+        plan = self.plan
+        if self.passed:
+            stages = plan.stages[: self.failures + 1]
+            failing: Any = brentq(lambda p: _outcomes(stages, p).sum() - plan.risk, 0.0, 1.0)
+            return 1.0 - failing
+        missing = plan.draws - len(self.errors)
+        return coverage_bound(plan.draws, self.failures + missing, plan.risk)
 
 
 def describe(verdict: Verdict) -> dict[str, Any]:
-    """An audit as plain data: plan, failures, proved coverage, and quantiles of the error."""
+    """An audit as plain data: stages, failures, proved coverage, and quantiles of the error."""
     errors = np.array(verdict.errors)
     quantiles = {
         f"{q:.0%}": float(np.quantile(errors, q, method="higher")) for q in (0.5, 0.9, 0.95)
     }
     return {
         "number": verdict.plan.number,
-        "draws_planned": verdict.plan.draws,
+        "stages": list(verdict.plan.stages),
         "draws": len(verdict.errors),
-        "failures_allowed": verdict.plan.allowed,
         "failures": verdict.failures,
         "risk": verdict.plan.risk,
         "passed": verdict.passed,

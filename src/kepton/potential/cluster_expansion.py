@@ -14,7 +14,7 @@ from scipy.integrate import lebedev_rule
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors
 from kepton.errors import InputError
-from kepton.potential.architecture import MANY, Architecture
+from kepton.potential.architecture import Architecture
 from kepton.potential.derive import Answer
 from kepton.potential.environment import Environment, harmonics, project, with_slope
 from kepton.potential.radial import bessel
@@ -43,14 +43,14 @@ class ClusterExpansionConfig:
 
     species: tuple[int, ...]
     cutoff_A: float = 5.0
-    channels: int = 16
+    channels: int = 32
     degree: int = 3
     basis: int = 8
     hidden: int = 16
 
-    def sized(self, components: int) -> "ClusterExpansionConfig":
-        """With the channels that so many force components can teach."""
-        return replace(self, channels=32) if components > MANY else self
+    def sized(self, components: int) -> "ClusterExpansionConfig":  # noqa: ARG002
+        """The same: one size serves any amount of data."""
+        return self
 
     def check(self) -> None:
         """Raise InputError where sizes do not fit together."""
@@ -110,7 +110,7 @@ class ClusterExpansion(Architecture):
     config: ClusterExpansionConfig = field(metadata={"static": True})
 
     batch_atoms: ClassVar[int] = BLOCK
-    training: ClassVar[dict[str, Any]] = {"steps": 4000, "warm_steps": 2000, "rate": 1.5e-2}
+    training: ClassVar[dict[str, Any]] = {"steps": 8000, "warm_steps": 4000, "rate": 1.5e-2}
 
     @staticmethod
     def init(key, config: ClusterExpansionConfig, statistics: dict[str, Any]) -> "ClusterExpansion":

@@ -74,6 +74,13 @@ class Ensemble:
         weights = jax.tree.map(lambda w: w[index], self.members.weights)
         return replace(self.members, weights=weights)
 
+    def alone(self, index: int) -> "Ensemble":
+        """One of the k potentials as an ensemble of its own."""
+        kept = slice(index, index + 1)
+        return Ensemble(
+            replace(self.members, weights=jax.tree.map(lambda w: w[kept], self.members.weights))
+        )
+
     def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
         """What every member says, each leaf with a leading axis of length k."""
         described = self.members.describe(frames, neighbors)

@@ -14,7 +14,7 @@ from kepton.potential.ensemble import Ensemble
 from kepton.potential.train import TrainConfig, default_training, fresh
 
 MEMBERS = 4
-LONGER = 3
+LONGER = 1.5
 """So many times as long are the trainings of a runner as those of its learner"""
 
 
@@ -65,7 +65,7 @@ class Recipe:
         """
         alike = ("energy_weight", "virial_weight", "smoothness")
         training = {name: getattr(self.training, name) for name in alike} | {
-            name: LONGER * getattr(self.training, name) for name in ("steps", "warm_steps")
+            name: int(LONGER * getattr(self.training, name)) for name in ("steps", "warm_steps")
         }
         return Recipe.of(architecture, structures, sizes, training, self.members)
 
