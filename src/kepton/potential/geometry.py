@@ -19,7 +19,7 @@ BOND = 1.3
 """Atoms nearer than this multiple of the sum of their covalent radii are bonded."""
 TORN = 2.0
 """A bond is torn when it is this many times longer than in the given structure."""
-AMPLITUDES = (0.02, 0.04, 0.06, 0.08, 0.10)
+AMPLITUDES = (0.01, 0.02, 0.03, 0.04, 0.05)
 """Root mean square displacements along each axis, in units of the shortest bond of an atom"""
 
 
