@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from analytic import GRID, Analytic, climb, curve, failing
 
-from kepton.elt.campaign import Campaign, Distil, Explore, Goal, Label, Seed, State, Stop, Train
+from kepton.elt.campaign import (
+    Campaign,
+    Distil,
+    Explore,
+    Goal,
+    Label,
+    Measured,
+    Seed,
+    State,
+    Stop,
+    Train,
+)
 from kepton.elt.certificate import draws_needed
 from kepton.elt.journal import Event
 from kepton.errors import InputError
@@ -148,6 +159,22 @@ def test_the_campaign_is_a_pure_function_of_its_events():
     assert (state.model, state.runner) == (2, 3)
     action = campaign.ask(state)
     assert action.plan.stages == (72,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "bad", "begins"),
+    [
+        (100, 0.001, True),
+        (100, 0.013, False),  # better models pass more often, and there are labels to make them
+        (178, 0.013, True),  # one more round, and only an audit without failures is left
+        (178, 0.1, False),  # hopeless now
+        (229, 0.1, True),  # no label is left for training
+    ],
+)
+def test_an_audit_begins_when_waiting_would_not_make_it_likelier_to_pass(labels, bad, begins):
+    campaign = Campaign(Goal(target=0.1, labels=300, batch_labels=22))
+    measured = tuple(Measured(f"{i}", "explored", 1, 0.1, 0.1, None) for i in range(labels))
+    assert campaign.worth_an_audit(State(measured=measured), bad) == begins
 
 
 def test_what_is_handed_out_is_what_is_audited(tmp_path):
