@@ -40,6 +40,10 @@ from kepton.elt.select import diverse
 DEATHS_ALLOWED = 2
 """How often a sample may be alone with a worker that dies before it counts as a failure."""
 
+TYPICAL = 6
+"""One sample in so many is drawn from all that was visited, whatever its deviation, so that the
+calibration knows the bulk as well as the tail."""
+
 
 class Observer:
     """Hears what a running campaign does; override what interests you."""
@@ -201,14 +205,14 @@ class _Run:
         failing = float(calibration.exceeds(seen.visited, target).mean())
         chosen, typical = [], []
         if not self.campaign.worth_an_audit(self.state, failing):
+            typical = self._encoded(seen.typical[: count // TYPICAL])
             doubt = calibration.exceeds(seen.deviation, target)
             doubt = np.where(doubt > 1.0 - self.goal.coverage, doubt, 0.0)
             features = partial(self.problem.features, self.models)
             if len(seen.samples):
-                picked = diverse(features(seen.samples), doubt, features(known), count)
+                rest = count - len(typical)
+                picked = diverse(features(seen.samples), doubt, features(known), rest)
                 chosen = self._encoded([seen.samples[i] for i in picked])
-            # some unconditioned ones, so that the calibration knows the bulk as well as the tail
-            typical = self._encoded(seen.typical[: max(0, min(count // 6, count - len(chosen)))])
         data = {
             "failing": failing,
             "trust": trust,
