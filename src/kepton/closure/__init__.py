@@ -1,7 +1,23 @@
 """The rung kinetic equation -> moment closure."""
 
+from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved, Fields
+from kepton.closure.initial import InitialData
 from kepton.closure.kinetic import Kinetic
 from kepton.closure.label import Label, label, relative_error
+from kepton.closure.rung import ClosureProblem
+from kepton.closure.train import Training
 
-__all__ = ["Case", "Conserved", "Fields", "Kinetic", "Label", "label", "relative_error"]
+__all__ = [
+    "Case",
+    "Closure",
+    "ClosureProblem",
+    "Conserved",
+    "Fields",
+    "InitialData",
+    "Kinetic",
+    "Label",
+    "Training",
+    "label",
+    "relative_error",
+]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kepton.closure.fields import Case, Conserved, Fields, drift, fields_of, seen_from
-from kepton.closure.transport import crossing, stepped, steps_of
+from kepton.closure.transport import crossing, step_length, stepped, steps_of
 from kepton.errors import InputError
 
 REACH = 6.0
@@ -61,7 +61,7 @@ class Kinetic:
             )
 
     @property
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict[str, int | float]:
         """JSON of it."""
         return {"dimensions": self.dimensions, "prandtl": self.prandtl}
 
@@ -201,7 +201,7 @@ def _equilibrium(equation: Kinetic, velocities: Velocities, fields: Fields) -> A
 
 @partial(jax.jit, static_argnums=0)
 def _advance(equation: Kinetic, case: Case, velocities: Velocities, parts, duration, steps):
-    """The distribution after so many equal steps."""
+    """The distribution after so many equal steps, (b,)."""
     outside = _equilibrium(equation, velocities, case.outside)
     v = velocities.values[:, None, :, None]
 
@@ -210,12 +210,13 @@ def _advance(equation: Kinetic, case: Case, velocities: Velocities, parts, durat
         return -case.cells * jnp.diff(flow, axis=-1)
 
     def collided(parts, scale):
-        return _relaxed(equation, velocities, parts, scale / case.knudsen)
+        return _relaxed(equation, velocities, parts, scale[:, 0, 0, 0] / case.knudsen)
 
-    def step(_, parts):
-        return stepped(flight, collided, parts, duration / steps)
+    def step(number, parts):
+        dt = step_length(number, duration, steps)
+        return stepped(flight, collided, parts, dt[:, None, None, None])
 
-    return jax.lax.fori_loop(0, steps, step, parts)
+    return jax.lax.fori_loop(0, steps.max(), step, parts)
 
 
 def solve(equation: Kinetic, case: Case, times, velocities: Velocities | None = None):
@@ -232,7 +233,7 @@ def solve(equation: Kinetic, case: Case, times, velocities: Velocities | None = 
     moving = seen_from(case, drift(case))
     grid = velocities or velocities_for(moving, float(times[-1]))
     parts = _equilibrium(equation, grid, moving.initial)
-    fastest = float(np.max(grid.values))
+    fastest = np.max(grid.values, axis=1)
     seen, now = [], 0.0
     for time in times:
         duration = float(time) - now

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 Real = Array | np.ndarray
 COURANT = 0.45
@@ -13,7 +13,7 @@ GAMMA = 1.0 - 0.5**0.5
 """Of ARS(2, 2, 2), and so is DELTA"""
 DELTA = 1.0 - 0.5 / GAMMA
 GHOSTS = 2
-"""Cells beyond each end that `faces` needs"""
+"""Cells beyond each end that `at_faces` needs"""
 
 
 def limited(behind: Array, ahead: Array, swept: Array | float = 0.0) -> Array:
@@ -32,18 +32,15 @@ def limited(behind: Array, ahead: Array, swept: Array | float = 0.0) -> Array:
     return jnp.where(behind * ahead > 0.0, jnp.sign(ahead) * size, 0.0)
 
 
-def faces(padded: Float[Array, "*b m"]) -> tuple[Array, Array]:
-    """Values to the left and to the right of each face, ends included, from averages.
+def at_faces(padded: Float[Array, "*b m"]) -> Array:
+    """What moves to the right at each face, ends included, from averages.
 
     Args:    padded: n cells with GHOSTS more at each end
-    Returns: (*b, n + 1) each
+    Returns: (*b, n + 1)
     """
-    step = jnp.diff(padded, axis=-1)
-    behind, ahead = step[..., :-1], step[..., 1:]
-    middle = padded[..., 1:-1]
-    left = middle + 0.5 * limited(behind, ahead)
-    right = middle - 0.5 * limited(ahead, behind)
-    return left[..., :-1], right[..., 1:]
+    change = jnp.diff(padded, axis=-1)
+    value = padded[..., 1:-1] + 0.5 * limited(change[..., :-1], change[..., 1:])
+    return value[..., :-1]
 
 
 def wrapped(values: Float[Array, "*b n"]) -> Array:
@@ -89,10 +86,9 @@ def crossing(
         parts: averages over cells of what flies with each velocity; c kinds of it, the first of
             which is mass
     """
-    v = jnp.asarray(velocities)[:, None, :, None]
     if boundary == "periodic":
-        left, right = faces(wrapped(parts))
-        return jnp.where(v > 0.0, left, right)
+        return _upwind(wrapped(parts))
+    v = jnp.asarray(velocities)[:, None, :, None]
     if boundary == "reflecting":
         mirrored = jnp.flip(parts, axis=2)
         before, after = mirrored[..., GHOSTS - 1 :: -1], mirrored[..., : -GHOSTS - 1 : -1]
@@ -101,8 +97,7 @@ def crossing(
         slope, end = first - parts[..., 1:2], last - parts[..., -2:-1]
         before = jnp.concatenate([first + 2.0 * slope, first + slope], axis=-1)
         after = jnp.concatenate([last + end, last + 2.0 * end], axis=-1)
-    left, right = faces(jnp.concatenate([before, parts, after], axis=-1))
-    flow = jnp.where(v > 0.0, left, right)
+    flow = _upwind(jnp.concatenate([before, parts, after], axis=-1))
     if boundary == "reflecting":
         return flow
     inwards = jnp.concatenate([v > 0.0, v < 0.0], axis=-1)
@@ -116,7 +111,15 @@ def crossing(
     return jnp.concatenate([ends[..., :1], flow[..., 1:-1], ends[..., 1:]], axis=-1)
 
 
-def stepped(flight: Callable, collided: Callable, state: Array, dt) -> Array:
+def _upwind(padded: Array) -> Array:
+    """(b, c, v, n + 1) at the faces, the first half of velocities to the left."""
+    half = padded.shape[2] // 2
+    leftwards, rightwards = padded[:, :, :half], padded[:, :, half:]
+    mirrored = at_faces(jnp.flip(leftwards, axis=-1))
+    return jnp.concatenate([jnp.flip(mirrored, axis=-1), at_faces(rightwards)], axis=2)
+
+
+def stepped(flight: Callable, collided: Callable, state: Array, dt: Array) -> Array:
     """The state after one step of ARS(2, 2, 2): free flight T explicit, collisions Q implicit.
 
     f1 = f + gamma dt (T(f) + Q(f1))
@@ -127,6 +130,7 @@ def stepped(flight: Callable, collided: Callable, state: Array, dt) -> Array:
     Args:
         flight: T, of a state
         collided: (f*, s) -> the solution f of f = f* + s Q(f)
+        dt: of a shape that multiplies states; where it is 0 the state stays
     Source: Ascher, Ruuth, Spiteri, Appl. Numer. Math. 25, 151 (1997), section 2.6
     """
     moved = flight(state)
@@ -137,6 +141,14 @@ def stepped(flight: Callable, collided: Callable, state: Array, dt) -> Array:
     return collided(both + (1.0 - GAMMA) * by_collisions, GAMMA * dt)
 
 
-def steps_of(duration: float, fastest: float, cells: int) -> int:
-    """How many equal steps a duration takes, at the highest speed of molecules."""
-    return int(np.ceil(duration * fastest * cells / COURANT - 1e-9))
+def steps_of(duration: float, fastest, cells: int) -> np.ndarray:
+    """(b,) how many equal steps a duration takes, at the highest speeds of molecules, (b,)."""
+    return np.ceil(duration * np.asarray(fastest) * cells / COURANT - 1e-9).astype(int)
+
+
+def step_length(number, duration, steps: Int[Real, "b"]) -> Array:
+    """(b,) the length of a step of this number; 0 once a case has made all of its own.
+
+    So cases of one batch do not shorten each other's steps.
+    """
+    return jnp.where(number < steps, duration / steps, 0.0)

@@ -1,0 +1,92 @@
+"""Closures, cases and labels as bytes: safetensors with JSON metadata."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from kepton.closure.closure import Closure
+from kepton.closure.fields import Case, Conserved, Fields
+from kepton.closure.label import Label
+from kepton.errors import InputError
+
+FORMAT = 1
+ARCHITECTURE = "moment_closure"
+
+
+def to_bytes(ensemble: Closure, info: dict[str, Any]) -> bytes:
+    """A model file: an ensemble, and JSON that travels with it."""
+    header = {"format": FORMAT, "architecture": ARCHITECTURE, "info": info}
+    weights = np.ascontiguousarray(ensemble.weights, float)
+    return save({"weights": weights}, {"kepton": json.dumps(header)})
+
+
+def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
+    """The ensemble, bit for bit, and the info that was saved with it.
+
+    Raises:
+        InputError: bytes that are not the file of a closure, or one of a newer format
+    """
+    try:
+        tensors, size = load(data), int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["kepton"])
+        if header["architecture"] != ARCHITECTURE:
+            raise InputError(f"This is a model of another kind, {header['architecture']!r}.")
+        if header["format"] != FORMAT:
+            raise InputError(
+                f"The model file has format {header['format']}, and this version of Kepton reads "
+                f"{FORMAT}; install the version that wrote it."
+            )
+        ensemble = Closure(tensors["weights"])
+        if ensemble.weights.ndim != 3:
+            raise KeyError("members")
+        return ensemble, header["info"]
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            "This is not the file of a closure, or it is damaged "
+            f"({type(error).__name__}: {error})."
+        ) from error
+
+
+def load_closure(path: Path) -> tuple[Closure, dict[str, Any]]:
+    """The ensemble in a file, and its info.
+
+    Raises:
+        InputError: no such file, or not that of a closure
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no model file {path}; `kepton run` makes one.")
+    try:
+        return from_bytes(path.read_bytes())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def encode(value: Case | Label) -> bytes:
+    """A sample or a label as bytes, the same for equal ones."""
+    if isinstance(value, Case):
+        tensors = {
+            "initial": np.stack(value.initial),
+            "outside": np.stack(value.outside),
+            "knudsen": np.asarray(value.knudsen),
+        }
+        return save(tensors, {"boundary": value.boundary})
+    return save({"conserved": np.stack(value.conserved), "error": value.error})
+
+
+def decode(data: bytes) -> Case | Label:
+    """The sample or label that `encode` wrote."""
+    tensors = load(data)
+    if "conserved" in tensors:
+        return Label(Conserved(*tensors["conserved"]), tensors["error"])
+    size = int.from_bytes(data[:8], "little")
+    boundary = json.loads(data[8 : 8 + size])["__metadata__"]["boundary"]
+    return Case(
+        Fields(*tensors["initial"]), tensors["knudsen"], Fields(*tensors["outside"]), boundary
+    )

@@ -1,0 +1,134 @@
+"""Training: closures are moved until their closed systems follow the labels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kepton.closure.closed import Start, start, step, steps_for
+from kepton.closure.closure import Closure
+from kepton.closure.fields import Case, Conserved, together
+from kepton.closure.label import Label
+from kepton.closure.moments import conserved_of
+from kepton.closure.transport import step_length
+
+FIRST, SECOND, EPSILON = 0.9, 0.98, 1e-8
+"""Adam's constants"""
+NOTICED = 1e-4
+"""Errors below which the loss no longer is the error but its square"""
+BUCKET = 16
+"""Numbers of steps are multiples of it, so that few programs are compiled"""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How an ensemble is trained.
+
+    Args:
+        steps, warm_steps: of Adam, from a fresh ensemble and from a trained one
+        batch: solutions a step
+        rate: of learning at the start, from which it falls to 0 in a straight line
+    """
+
+    steps: int = 60
+    warm_steps: int = 30
+    batch: int = 8
+    rate: float = 0.05
+
+
+class Point(NamedTuple):
+    """How far a training is: the share that is done, and the loss, a relative error."""
+
+    fraction: float
+    error: float
+
+
+def train(
+    data: Sequence[tuple[Case, Label]],
+    times: Sequence[float],
+    ensemble: Closure,
+    training: Training,
+    key: int,
+    warm: bool = False,
+    progress: Callable[[Point], None] | None = None,
+) -> Closure:
+    """An ensemble that follows the labels.
+
+    loss = < sqrt(sum_q |q - q'|^2 / |q'|^2 / 3 + NOTICED^2) >,  q the density, momentum, energy
+    of a solution at all times, measured as `relative_error` does
+
+    Every member sees batches of its own. The gradient goes through the solver.
+
+    Args:    data: cases one by one, of equal cells and boundary;  times: of the labels
+    """
+    cases = together([case for case, _ in data])
+    known = Conserved(
+        *(np.concatenate(parts) for parts in zip(*(lab.conserved for _, lab in data)))
+    )
+    counts = steps_for(ensemble.basis, start(ensemble.basis, cases), times)
+    lengths = tuple(int(-(-n // BUCKET) * BUCKET) for n in counts.max(axis=1))
+    total = training.warm_steps if warm else training.steps
+    members = []
+    for number in range(ensemble.size):
+        rng = np.random.default_rng([key, number])
+        member = ensemble.member(number)
+        moments = jax.tree.map(jnp.zeros_like, (member, member))
+        for at in range(total):
+            rows = rng.choice(len(cases), training.batch, replace=len(cases) < training.batch)
+            batch = cases[rows], Conserved(*(part[rows] for part in known)), counts[:, rows]
+            rate = training.rate * (1.0 - at / total)
+            member, moments, error = _adam(
+                lengths, tuple(times), member, moments, batch, at + 1.0, rate
+            )
+            if progress is not None:
+                progress(Point((number + (at + 1) / total) / ensemble.size, float(error)))
+        members.append(member)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *members)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _adam(lengths, times, closure, moments, batch, number, rate):
+    error, slope = jax.value_and_grad(_loss)(closure, batch, lengths, times)
+    slope = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), slope)
+    first, second = moments
+    first = jax.tree.map(lambda m, g: FIRST * m + (1.0 - FIRST) * g, first, slope)
+    second = jax.tree.map(lambda v, g: SECOND * v + (1.0 - SECOND) * g**2, second, slope)
+
+    def moved(weights, m, v):
+        spread = jnp.sqrt(v / (1.0 - SECOND**number)) + EPSILON
+        return weights - rate * m / (1.0 - FIRST**number) / spread
+
+    return jax.tree.map(moved, closure, first, second), (first, second), error
+
+
+def _loss(closure: Closure, batch, lengths, times) -> Float[Array, ""]:
+    case, known, counts = batch
+    found = _solutions(closure, start(closure.basis, case), counts, lengths, times)
+    thermal = jnp.sqrt(2.0 * known.density * known.energy)
+    squares = jnp.stack(
+        [
+            ((mine - his) ** 2).sum(axis=(1, 2)) / (scale**2).sum(axis=(1, 2))
+            for mine, his, scale in zip(found, known, (known.density, thermal, known.energy))
+        ]
+    )
+    return jnp.sqrt(squares.mean(axis=0) + NOTICED**2).mean()
+
+
+def _solutions(closure: Closure, begun: Start, counts, lengths, times) -> Conserved:
+    """As `closed.solve`, with numbers of steps that are known to the compiler."""
+    c, seen = begun.moments, []
+    durations = np.diff(np.asarray(times, float), prepend=0.0)
+    for duration, steps, length in zip(durations, counts, lengths):
+
+        @jax.checkpoint
+        def one(c, number, duration=duration, steps=steps):
+            return step(closure, begun, c, step_length(number, duration, steps)), None
+
+        c, _ = jax.lax.scan(one, c, jnp.arange(length))
+        seen.append(conserved_of(c, begun.temperature))
+    return Conserved(*(jnp.stack(parts, axis=1) for parts in zip(*seen)))
