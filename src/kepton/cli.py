@@ -1,4 +1,4 @@
-"""The command line: run, status, report, train, test, md, convert, doctor."""
+"""The command line: run, status, report, train, test, md, convert, closure solve, doctor."""
 
 import json
 import os
@@ -23,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a molecule, a first principle and a target error to a certified Deep Potential.",
 )
+closure_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(closure_app, name="closure", help="Gases by a learned moment closure: closure solve.")
 console = Console(highlight=False, soft_wrap=True, markup=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
@@ -74,7 +76,7 @@ def run(
     if directory == campaign:
         raise InputError(f"{campaign} has no suffix; name the directory with --out.")
     try:
-        with Terminal(console, order.goal) as terminal:
+        with Terminal(console, order.goal, order.publication.unit) as terminal:
             result = launch(order, directory, terminal, terminal.training)
     except KeyboardInterrupt:
         _complain("Interrupted. What was finished is kept; the same command goes on from there.")
@@ -85,7 +87,7 @@ def run(
         console.print(f"Certified. {_claim(directory)}")
     else:
         console.print(_claim(directory))
-    console.print(f"Potential: {directory}/model.kepton   Report: {directory}/report.html")
+    console.print(f"Model: {directory}/model.kepton   Report: {directory}/report.html")
     raise typer.Exit(CERTIFIED if result.stop.certified else BUDGET_ENDED)
 
 
@@ -97,6 +99,7 @@ def _claim(directory: Path) -> str:
 @app.command()
 def status(directory: Annotated[Path, typer.Argument(help="Directory of a campaign.")]) -> None:
     """Rounds, labels, deviations, cost, certificate, and what runs now."""
+    from kepton.config.rungs import rung_of
     from kepton.elt.journal import Journal
     from kepton.elt.run import goal_of, replay
     from kepton.launch import is_running
@@ -105,7 +108,7 @@ def status(directory: Annotated[Path, typer.Argument(help="Directory of a campai
     journal = Journal.of(directory)
     goal = goal_of(journal)
     state = replay(journal, goal)
-    console.print(rounds_table(journal.events(), goal))
+    console.print(rounds_table(journal.events(), goal, rung_of(journal.settings).unit))
     costs = {
         "exploring": state.seconds.get("explored", 0.0) + state.seconds.get("drawn", 0.0),
         "labelling": state.seconds.get("labelled", 0.0),
@@ -292,6 +295,42 @@ def convert(
         return
     convert(source, target)
     console.print(f"{target}")
+
+
+@closure_app.command()
+def solve(
+    model: Annotated[Path, typer.Argument(help="A closure: what `kepton run` made.")],
+    initial: Annotated[
+        Path, typer.Argument(help="TOML or JSON: density, velocity, temperature of every cell.")
+    ],
+    knudsen: Annotated[float, typer.Option(help="Mean free time; the domain is 1 long.")],
+    time: Annotated[float, typer.Option(min=0.0, help="Until when.")],
+    out: Annotated[Path, typer.Option(help="The table to write (CSV).")],
+) -> None:
+    """Solve the closed moment equations from your initial data, watched by the ensemble."""
+    from kepton.atoms.replacing import write_whole
+    from kepton.closure.file import load_closure
+    from kepton.closure.initial_file import read_case, table
+    from kepton.closure.use import solved
+
+    ensemble, info = load_closure(model)
+    case = read_case(initial, knudsen)
+    solution, deviation = solved(ensemble, case, time)
+    if solution is None:
+        _complain(
+            "The solution broke: a density or a temperature is no longer positive. The gas is too "
+            "far from what a closure of this order can hold; learn one of a higher [model] order."
+        )
+        raise typer.Exit(FAILED)
+    write_whole(out, table(solution).encode())
+    known = info.get("certificate", {}).get("conditions", {})
+    low, high = known.get("knudsen", (0.0, float("inf")))
+    if not low <= knudsen <= high or time > max(known.get("times", [time])):
+        stderr.print(
+            f"Beware: the closure was learnt for Kn from {low:g} to {high:g} and times up to "
+            f"{max(known['times']):g}."
+        )
+    console.print(f"{out}: {case.cells} cells at t = {time:g}; deviation {deviation:.2g}.")
 
 
 @app.command()

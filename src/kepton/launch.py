@@ -10,20 +10,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import kepton
-from kepton.atoms import concatenate, concatenate_labels
-from kepton.atoms.files import write_labelled
 from kepton.atoms.replacing import write_whole
 from kepton.config import Order
 from kepton.elt.certificate import certificate
 from kepton.elt.journal import JOURNAL, Event, Journal
 from kepton.elt.run import Action, Observer, Result, State, process_pool, run
 from kepton.errors import InputError
-from kepton.potential.file import from_bytes, save
-from kepton.potential.rung import decode
 from kepton.report import write_report
 
-MODEL, LEARNER = "model.kepton", "learner.kepton"
-DATA = "data.extxyz"
 CERTIFICATE = "certificate.json"
 LOCK = "campaign.lock"
 
@@ -102,31 +96,17 @@ class _Publisher(Observer):
     def finish(self, result: Result) -> None:
         """Certificate, model and report of a campaign that has ended."""
         state, order = result.state, self.order
-        goal, exploration = order.goal, order.problem.exploration
+        goal, publication = order.goal, order.publication
         claims = certificate(
             state.verdicts,
             goal.target,
-            "eV/Å",
+            publication.unit,
+            publication.about,
             goal.confidence,
             goal.coverage,
             result.stop.reason,
         )
-        claims |= {
-            "conditions": {
-                "dynamics": "Langevin (BAOAB) driven by the mean of the ensemble, each walk from "
-                "one of the given structures, a moment drawn from the second half of the walk",
-                "temperature_K": exploration.temperature_K[1],
-                "walk_fs": exploration.audit_fs,
-                "timestep_fs": exploration.timestep_fs,
-                "friction_per_fs": exploration.friction_per_fs,
-                "structures": [
-                    atoms.get_chemical_formula()
-                    for frames in order.problem.structures
-                    for atoms in frames.to_ase()
-                ],
-            },
-            "principle": order.problem.principle.settings,
-            "potential": (order.problem.runner or order.problem.learner).architecture,
+        claims |= publication.claims | {
             "labels": state.labels,
             "rounds": state.round,
             "checks": order.problem.validate(result.models) if state.model else {},
@@ -141,28 +121,21 @@ class _Publisher(Observer):
         write_report(self.directory)
 
     def write_models(self, state: State, claims: dict[str, Any]) -> None:
-        """`model.kepton`, with the certificate where there is one, and `learner.kepton`.
-
-        Before a runner is made, the first is the learner too.
-        """
+        """The learner, and what is handed out, with the certificate where there is one."""
         assert state.model is not None
-        goal = {"goal": asdict(self.order.goal)}
-        ensemble, _ = from_bytes(self.journal.model(state.runner or state.model))
-        save(self.directory / MODEL, ensemble, goal | {"certificate": _strict(claims)})
-        if self.order.problem.runner is not None:
-            save(self.directory / LEARNER, from_bytes(self.journal.model(state.model))[0], goal)
+        learner, runner = (
+            self.journal.model(id) for id in (state.model, state.runner or state.model)
+        )
+        goal = asdict(self.order.goal)
+        self.order.publication.write_models(self.directory, learner, runner, goal, _strict(claims))
 
     def write_data(self, state: State) -> None:
-        """`data.extxyz`: every label, with its origin and round."""
+        """Every label, with its origin and round."""
         kept = [m for m in state.measured if m.failure is None]
-        if not kept:
-            return
-        write_labelled(
-            self.directory / DATA,
-            concatenate([decode(self.journal.sample(m.key)) for m in kept]),
-            concatenate_labels([decode(self.journal.label(m.key)) for m in kept]),
-            [{"origin": m.origin, "round": m.round} for m in kept],
-        )
+        if kept:
+            samples = [self.journal.sample(m.key) for m in kept]
+            labels = [self.journal.label(m.key) for m in kept]
+            self.order.publication.write_data(self.directory, kept, samples, labels)
 
 
 def _strict(value: Any) -> Any:

@@ -23,7 +23,7 @@ from kepton.elt.campaign import (
 )
 from kepton.elt.journal import Event
 from kepton.elt.run import Observer
-from kepton.potential.train import Point
+from kepton.potential.publish import UNIT
 
 
 class Terminal(Observer):
@@ -32,10 +32,11 @@ class Terminal(Observer):
     Args:
         console: where to print
         goal: of the campaign, None outside of one
+        unit: of errors
     """
 
-    def __init__(self, console: Console, goal: Goal | None):
-        self.console, self.goal = console, goal
+    def __init__(self, console: Console, goal: Goal | None, unit: str = UNIT):
+        self.console, self.goal, self.unit = console, goal, unit
         self.held_out = ""
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -71,38 +72,38 @@ class Terminal(Observer):
         """One more label."""
         self.progress("labelling", done, total, f"{done}/{total}")
 
-    def training(self, point: Point) -> None:
-        """Some more steps of training."""
-        note = f"step {point.step}, loss {point.error:.3f} eV/Å"
-        if np.isfinite(point.forces):
-            self.held_out = f", held out {point.forces:.4f} eV/Å {1e3 * point.energy:.2f} meV/atom"
+    def training(self, point: Any) -> None:
+        """Some more steps of training, of either rung: a `Point`."""
+        if point.held_out:
+            self.held_out = f", {point.held_out}"
             if not self.console.is_terminal:
-                self.console.print(f"{point.seconds:.0f} s, {note}{self.held_out}")
-        self.progress("training", round(1000 * point.fraction), 1000, note + self.held_out)
+                self.console.print(f"{point.seconds:.0f} s, {point.note}{self.held_out}")
+        self.progress("training", round(1000 * point.fraction), 1000, point.note + self.held_out)
 
     def happened(self, event: Event, state: State) -> None:
         """Print the event's line."""
         assert self.goal is not None
         self.bars.update(self.task, visible=False)
-        if told := line(event, state, self.goal):
+        if told := line(event, state, self.goal, self.unit):
             self.console.print(told)
 
 
-def line(event: Event, state: State, goal: Goal) -> str:
+def line(event: Event, state: State, goal: Goal, unit: str) -> str:
     """One event in one line; none where nothing was done."""
     data = event.data
     start = f"round {state.round:<2} "
     took = f"{data['seconds']:.0f} s"
     match event.kind:
         case "seeded":
-            return f"{start} {len(data['seed'])} first samples from the given structures"
+            return f"{start} {len(data['seed'])} first samples"
         case "trained":
             return f"{start} trained on {data['data']} labels ({took})"
         case "explored":
             chosen = len(data["explored"]) + len(data["typical"])
             what = f"{chosen} chosen" if chosen else "none to label: an audit follows"
+            walks = f" walks of {data['walk_fs'] / 1000:.2f} ps" if "walk_fs" in data else ""
             return (
-                f"{start} explored walks of {data.get('walk_fs', 0) / 1000:.2f} ps: "
+                f"{start} explored{walks}: "
                 f"{data['failing']:.1%} expected above the target; {what} ({took})"
             )
         case "distilled" if "apart" not in data:
@@ -128,8 +129,8 @@ def line(event: Event, state: State, goal: Goal) -> str:
             told = ""
             if errors:
                 told = (
-                    f": error of models that had not seen them {np.median(errors):.3f} (median), "
-                    f"{max(errors):.3f} (largest) eV/Å"
+                    f": error of models that had not seen them {np.median(errors):.3g} (median), "
+                    f"{max(errors):.3g} (largest) {unit}"
                 )
             lost = f", {failed} failed" if failed else ""
             return (
@@ -158,10 +159,10 @@ def next_step(goal: Goal, state: State) -> str:
             return "nothing: certified" if certified else f"nothing: {reason}"
 
 
-def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
+def rounds_table(events: Sequence[Event], goal: Goal, unit: str) -> Table:
     """A row a batch of labels: its errors, the walks' median deviation and share above target."""
     table = Table(
-        title=f"Target {goal.target:g} eV/Å at {goal.confidence:.0%}, {goal.coverage:.0%}"
+        title=f"Target {goal.target:g} {unit} at {goal.confidence:.0%}, {goal.coverage:.0%}"
     )
     columns = ["round", "labels", "error", "95%", "deviation", "above target", "walk, ps", "s"]
     for column in columns:
@@ -175,14 +176,15 @@ def rounds_table(events: Sequence[Event], goal: Goal) -> Table:
         errors = [e for e in errors if np.isfinite(e)]
         audited = state.audit or (state.verdicts and not state.waiting)
         explored = [e for e in events if e.kind == "explored" and e.id < event.id]
-        walk = f"{explored[-1].data.get('walk_fs', 0) / 1000:.2f}" if explored else "-"
-        doubt = f"{np.median(explored[-1].data['visited']):.3f}" if explored else "-"
+        walked = explored[-1].data.get("walk_fs") if explored else None
+        walk = "-" if walked is None else f"{walked / 1000:.2f}"
+        doubt = f"{np.median(explored[-1].data['visited']):.3g}" if explored else "-"
         failing = f"{explored[-1].data['failing']:.1%}" if explored else "-"
         table.add_row(
             f"{state.round}{' audit' if audited else ''}",
             f"{state.labels}",
-            f"{np.median(errors):.3f}" if errors else "-",
-            f"{np.quantile(errors, 0.95):.3f}" if errors else "-",
+            f"{np.median(errors):.3g}" if errors else "-",
+            f"{np.quantile(errors, 0.95):.3g}" if errors else "-",
             doubt,
             failing,
             walk,

@@ -12,7 +12,9 @@ from typer.main import get_command
 
 from kepton import config
 from kepton.cli import app
-from kepton.config import CampaignFile
+from kepton.closure import Closure
+from kepton.closure.file import to_bytes
+from kepton.config import CampaignFile, ClosureFile
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -39,12 +41,32 @@ def test_every_key_and_section_is_in_the_readme():
             assert f"`{key}" in README or f"{key} =" in README, f"[{name}] {key}"
 
 
+def test_every_key_of_closures_is_in_their_tutorial():
+    tutorial = (ROOT / "docs/tutorials/closure.md").read_text("utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", tutorial, re.S)
+    ClosureFile(**tomllib.loads(text))
+    for name, field in ClosureFile.model_fields.items():
+        assert f"`[{name}]`" in tutorial
+        for key in field.annotation.model_fields:
+            assert f"`{key}" in tutorial, f"[{name}] {key}"
+
+
+def test_the_python_of_the_tutorial_of_closures_runs(tmp_path, monkeypatch):
+    tutorial = (ROOT / "docs/tutorials/closure.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", tutorial, re.S)
+    (tmp_path / "runs/closure").mkdir(parents=True)
+    file = tmp_path / "runs/closure/model.kepton"
+    file.write_bytes(to_bytes(Closure.fresh(6, 2, 0), {}))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "closure.md", "exec"), {})
+
+
 def test_every_command_is_in_the_readme():
     told = subprocess.run(
         [sys.executable, "-m", "kepton.cli", "--help"], capture_output=True, text=True, check=True
     ).stdout
     commands = re.findall(r"^│ (\w+) +[A-Z]", told, re.M)
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         assert f"kepton {command}" in README
 

@@ -247,17 +247,24 @@ def test_false_certificates_are_no_more_frequent_than_the_confidence_allows(fail
 
 def test_a_certificate_says_what_is_proved_or_what_is_missing():
     failed, passed = Verdict(PLAN, (0.3, np.inf), 0.2), Verdict(PLAN, (0.1,) * 81, 0.2)
-    good = certificate([failed, passed], 0.2, "eV/Å", 0.95, 0.95, "The audit passed.")
+    good = certificate(
+        [failed, passed], 0.2, "m", "curves have an error", 0.95, 0.95, "The audit passed."
+    )
     assert good["certified"]
     assert good["missing"] is None
-    for words in ("confidence 95%", "at least 95%", "below 0.2 eV/Å"):
+    for words in ("confidence 95%", "at least 95%", "curves have an error below 0.2 m"):
         assert words in good["claim"]
-    bad = certificate([failed], 0.2, "eV/Å", 0.95, 0.95, "Of 50 labels 7 are left.")
+    bad = certificate(
+        [failed], 0.2, "m", "curves have an error", 0.95, 0.95, "Of 50 labels 7 are left."
+    )
     assert not bad["certified"]
     assert bad["claim"] is None
     assert "Of 50 labels 7 are left." in bad["missing"]
     assert "2 were not below the target" in bad["missing"]
-    assert "No audit was made" in certificate([], 0.2, "eV/Å", 0.95, 0.95, "")["missing"]
+    assert (
+        "No audit was made"
+        in certificate([], 0.2, "m", "curves have an error", 0.95, 0.95, "")["missing"]
+    )
 
 
 def test_quantiles_are_errors_that_were_drawn():

@@ -2,6 +2,7 @@
 
 from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved, Fields
+from kepton.closure.file import load_closure
 from kepton.closure.initial import InitialData
 from kepton.closure.kinetic import Kinetic
 from kepton.closure.label import Label, label, relative_error
@@ -19,5 +20,6 @@ __all__ = [
     "Label",
     "Training",
     "label",
+    "load_closure",
     "relative_error",
 ]

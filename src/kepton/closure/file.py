@@ -1,6 +1,7 @@
 """Closures, cases and labels as bytes: safetensors with JSON metadata."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
         ) from error
 
 
-def load_closure(path: Path) -> tuple[Closure, dict[str, Any]]:
+def load_closure(path: str | os.PathLike) -> tuple[Closure, dict[str, Any]]:
     """The ensemble in a file, and its info.
 
     Raises:
@@ -80,7 +81,7 @@ def encode(value: Case | Label) -> bytes:
     return save({"conserved": np.stack(value.conserved), "error": value.error})
 
 
-def decode(data: bytes) -> Case | Label:
+def decode(data: bytes) -> Any:
     """The sample or label that `encode` wrote."""
     tensors = load(data)
     if "conserved" in tensors:

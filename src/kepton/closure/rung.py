@@ -199,3 +199,7 @@ class ClosureProblem:
     def restore(self, data: bytes) -> Closure:
         """The ensemble, bit for bit."""
         return from_bytes(data)[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs: it labels, and hears of no progress."""
+        return self.__dict__ | {"progress": None}

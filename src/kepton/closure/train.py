@@ -35,17 +35,26 @@ class Training:
         rate: of learning at the start, from which it falls to 0 in a straight line
     """
 
-    steps: int = 60
-    warm_steps: int = 30
+    steps: int = 40
+    warm_steps: int = 20
     batch: int = 8
     rate: float = 0.05
 
 
 class Point(NamedTuple):
-    """How far a training is: the share that is done, and the loss, a relative error."""
+    """How far a training is: the share that is done, and the loss, a relative error.
+
+    Nothing is held out.
+    """
 
     fraction: float
     error: float
+    held_out: str = ""
+
+    @property
+    def note(self) -> str:
+        """In words."""
+        return f"loss {self.error:.4f}"
 
 
 def train(

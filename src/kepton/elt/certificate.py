@@ -225,18 +225,20 @@ def certificate(
     verdicts: Sequence[Verdict],
     target: float,
     unit: str,
+    about: str,
     confidence: float,
     coverage: float,
     ending: str,
 ) -> dict[str, Any]:
     """What the audits of a campaign prove, in words and in numbers.
 
-    Args:    ending: why the campaign ended, in words
+    Args:
+        about: what has which error, in words that "below" can follow
+        ending: why the campaign ended, in words
     Returns: JSON: `certified`, `claim`, `missing`, `audits`, ...
     """
     claim = (
-        f"With confidence {confidence:.0%}, at least {coverage:.0%} of the configurations that "
-        f"this model's dynamics visits under the conditions below have a force error below "
+        f"With confidence {confidence:.0%}, at least {coverage:.0%} of the {about} below "
         f"{target:g} {unit}."
     )
     certified = bool(verdicts) and verdicts[-1].passed
@@ -247,7 +249,7 @@ def certificate(
             last = verdicts[-1]
             median, most = np.quantile(last.errors, (0.5, 0.95), method="higher")
             reached = (
-                f"The last audit drew {len(last.errors)} configurations, of which "
+                f"The last audit drew {len(last.errors)} samples, of which "
                 f"{last.failures} were not below the target; with {last.plan.allowed} allowed it "
                 f"failed. Half of the errors were up to {median:.3g} {unit}, 95% up to {most:.3g}. "
                 f"At its share of the risk ({last.plan.risk:.3g}) it proves a coverage of "

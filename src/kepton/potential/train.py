@@ -104,6 +104,18 @@ class Point(NamedTuple):
     forces: float = np.nan
     energy: float = np.nan
 
+    @property
+    def note(self) -> str:
+        """In words."""
+        return f"step {self.step}, loss {self.error:.3f} eV/Å"
+
+    @property
+    def held_out(self) -> str:
+        """Errors on the frames held out, in words; empty where this was not looked at."""
+        if not np.isfinite(self.forces):
+            return ""
+        return f"held out {self.forces:.4f} eV/Å {1e3 * self.energy:.2f} meV/atom"
+
 
 class Diverged(InputError):
     """A training that could not go on.

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from kepton.elt.campaign import State
 from kepton.report.charts import Axis, Chart, bars
-from kepton.report.record import Parity, Watch
+from kepton.report.record import Watch
 
 ORIGINS = {
     "seed": "#8a8a8a",
@@ -26,10 +26,11 @@ STAGES = {
     "seeded": ("first samples", "#8a8a8a"),
 }
 MOST_ROWS = 8
-MOST_DOTS = 2400
 
 
-def learning_curve(state: State, trained_on: Sequence[int], target: float) -> Markup | None:
+def learning_curve(
+    state: State, trained_on: Sequence[int], target: float, error: str
+) -> Markup | None:
     """Error on samples that the models had not seen, against the labels they were trained on."""
     new = [m for m in state.measured if m.round > 0 and np.isfinite(m.final)]
     if not new:
@@ -39,7 +40,7 @@ def learning_curve(state: State, trained_on: Sequence[int], target: float) -> Ma
     audit = np.array([m.origin == "audit" for m in new])
     chart = Chart(
         Axis.over([0, *labels], "labels that the model was trained on"),
-        Axis.over([*errors, target], "force error, eV/Å", log=True),
+        Axis.over([*errors, target], error, log=True),
         "Learning curve",
     )
     for origin in ("explored", "typical", "audit"):
@@ -60,7 +61,7 @@ def learning_curve(state: State, trained_on: Sequence[int], target: float) -> Ma
     return chart.svg()
 
 
-def deviations(watches: Sequence[Watch], target: float) -> Markup | None:
+def deviations(watches: Sequence[Watch], target: float, unit: str) -> Markup | None:
     """Histograms of the deviation that explorations visited, a row a round."""
     if not watches:
         return None
@@ -68,7 +69,7 @@ def deviations(watches: Sequence[Watch], target: float) -> Markup | None:
     chosen = [watches[i] for i in rows]
     seen = np.concatenate([w.visited for w in chosen])
     near = [x for w in chosen for x in (w.suspect, w.trust) if 1e-2 < x / target < 1e2]
-    x = Axis.over([*seen, *near], "deviation of the ensemble, eV/Å", log=True, pad=0.12)
+    x = Axis.over([*seen, *near], _of_ensemble(unit), log=True, pad=0.12)
     chart = Chart(x, Axis(-0.15, float(len(chosen)), ""), "Deviation by round", height=420)
     edges = np.geomspace(x.low, x.high, 61)
     chart.marks.append(Markup('<g class="ridges">'))
@@ -90,7 +91,11 @@ def deviations(watches: Sequence[Watch], target: float) -> Markup | None:
     return chart.svg(values=False)
 
 
-def calibration(state: State, target: float) -> Markup | None:
+def _of_ensemble(unit: str) -> str:
+    return f"deviation of the ensemble, {unit}"
+
+
+def calibration(state: State, target: float, error_name: str, unit: str) -> Markup | None:
     """The ensemble's deviation against the true error, and the fitted prediction."""
     pairs = [
         (m.deviation, m.error, m.origin)
@@ -103,8 +108,8 @@ def calibration(state: State, target: float) -> Markup | None:
     error = np.array([p[1] for p in pairs])
     origins = np.array([p[2] for p in pairs])
     chart = Chart(
-        Axis.over(deviation, "deviation of the ensemble, eV/Å", log=True),
-        Axis.over([*error, target], "true force error, eV/Å", log=True),
+        Axis.over(deviation, _of_ensemble(unit), log=True),
+        Axis.over([*error, target], f"true {error_name}", log=True),
         "Calibration",
     )
     for origin, colour in ORIGINS.items():
@@ -118,38 +123,6 @@ def calibration(state: State, target: float) -> Markup | None:
         chart.line(at, levels, "#1f2937", name, dash)
     chart.across(target, TARGET, "target")
     return chart.svg()
-
-
-def parity(pair: np.ndarray, quantity: str, unit: str) -> Markup:
-    """The model against the principle: (2, m) values on the diagonal where they agree."""
-    every = pair[:, :: -(-pair.shape[1] // MOST_DOTS)]
-    both = Axis.over(pair, "")
-    chart = Chart(
-        Axis(both.low, both.high, f"{quantity} of the principle, {unit}"),
-        Axis(both.low, both.high, f"{quantity} of the model, {unit}"),
-        f"Parity of {quantity}",
-        520,
-        420,
-    )
-    chart.line([both.low, both.high], [both.low, both.high], "#9ca3af", "agreement", "", 1.2)
-    chart.points(every[0], every[1], ORIGINS["audit"], "", 4.0, 0.5)
-    return chart.svg()
-
-
-def parity_of(pair: Parity) -> list[tuple[Markup, str]]:
-    """Charts of energies and of forces, each with its errors in words."""
-    off_energy, off_forces = (
-        pair.energy[1] - pair.energy[0],
-        1e3 * (pair.forces[1] - pair.forces[0]),
-    )
-    return [
-        (parity(pair.energy, "energy", "meV/atom"), _errors(off_energy, "meV/atom")),
-        (parity(pair.forces, "force", "eV/Å"), _errors(off_forces, "meV/Å")),
-    ]
-
-
-def _errors(off: np.ndarray, unit: str) -> str:
-    return f"RMSE {np.sqrt(np.mean(off**2)):.3g}, MAE {np.mean(np.abs(off)):.3g} {unit}"
 
 
 def cost(state: State) -> Markup | None:
@@ -181,3 +154,8 @@ def duration(seconds: float) -> str:
         rest = f" {seconds % 60:.0f} s" if seconds < 600 else ""
         return f"{minutes} min{rest}"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return "∞" if np.isinf(value) else f"{value:.3g}"

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from kepton.atoms import Frames, Label, concatenate, concatenate_labels
+from kepton.config.rungs import rung_of
 from kepton.elt.campaign import Action, Campaign, Goal, Measured, State
 from kepton.elt.journal import Event, Journal
 from kepton.elt.run import goal_of, replay
 from kepton.errors import InputError
-from kepton.potential.ensemble import Ensemble, predict
-from kepton.potential.file import from_bytes
-from kepton.potential.rung import decode
 
 
 @dataclass(frozen=True)
@@ -27,23 +24,6 @@ class Watch:
     visited: np.ndarray
     suspect: float
     trust: float
-
-
-@dataclass(frozen=True)
-class Parity:
-    """A model against its principle on samples that it had not seen.
-
-    Args:
-        round: of the model
-        audit: the samples are those of an audit, else the last that were explored
-        energy: (2, m) meV an atom, principle and model, from the principle's mean
-        forces: (2, p) eV/Å, components, principle and model
-    """
-
-    round: int
-    audit: bool
-    energy: np.ndarray
-    forces: np.ndarray
 
 
 class Record:
@@ -62,6 +42,7 @@ class Record:
             raise InputError(
                 f"{self.journal.path} does not say what was asked for; it is from another version."
             )
+        self.rung = rung_of(self.settings)
         self.goal: Goal = goal_of(self.journal)
         self.events: list[Event] = self.journal.events()
         self.state: State = replay(self.journal, self.goal)
@@ -79,9 +60,6 @@ class Record:
 
     def _of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]
-
-    def _label(self, key: str) -> Label:
-        return decode(self.journal.label(key))
 
     @property
     def watches(self) -> list[Watch]:
@@ -118,57 +96,18 @@ class Record:
                 return [m for m in found if m.round == found[-1].round]
         return list(measured)
 
-    @property
-    def engine(self) -> str:
-        """Name and version of the engine that answered, or its kind before the first answer."""
-        if self.state.data:
-            return self._label(self.state.data[0]).engine
-        return str(self.settings.get("principle", {}).get("kind", "unknown"))
+    def learner(self, of_round: int) -> bytes:
+        """What a round trained, counted from 1."""
+        return self.journal.model(self._models[of_round - 1])
 
-    def models(self, of_round: int) -> Ensemble:
-        """The ensemble that a round trained, counted from 1."""
-        return from_bytes(self.journal.model(self._models[of_round - 1]))[0]
-
-    def runner(self, of_round: int) -> Ensemble:
+    def runner(self, of_round: int) -> bytes:
         """What was handed out after a round: distilled from what it trained, or that itself."""
-        id = self._runners.get(of_round, self._models[of_round - 1])
-        return from_bytes(self.journal.model(id))[0]
+        return self.journal.model(self._runners.get(of_round, self._models[of_round - 1]))
 
-    def samples(self, measured: Sequence[Measured]) -> list[Frames]:
+    def samples(self, measured: Sequence[Measured]) -> list[bytes]:
         """Their configurations."""
-        return [decode(self.journal.sample(m.key)) for m in measured]
+        return [self.journal.sample(m.key) for m in measured]
 
-    @property
-    def structures(self) -> list[Frames]:
-        """What the campaign was started with."""
-        return [
-            Frames.of(
-                positions=np.array([s["positions"]], float),
-                species=np.array([s["species"]]),
-                cell=np.array([s["cell"]], float),
-                pbc=np.array([s["pbc"]]),
-                charge=np.array([s["charge"]]),
-                spin=np.array([s["spin"]]),
-            )
-            for s in self.settings.get("system", [])
-        ]
-
-    @property
-    def parity(self) -> Parity | None:
-        """The models of the last audit on its samples, or the last models on what was explored."""
-        known = [m for m in self.unseen if m.failure is None and m.round > 0]
-        if not known:
-            return None
-        frames = concatenate(self.samples(known))
-        label = concatenate_labels([self._label(m.key) for m in known])
-        audit = known[0].origin == "audit"
-        models = (self.runner if audit else self.models)(known[0].round)
-        predicted, _ = predict(models, frames)
-        mask = np.asarray(frames.mask)
-        energies = np.stack([label.energy, np.asarray(predicted.energy)])
-        kinds = [np.sort(s).tobytes() for s in np.asarray(frames.species)]
-        for kind in set(kinds):
-            same = np.array([k == kind for k in kinds])
-            energies[:, same] -= energies[0, same].mean()
-        forces = np.stack([label.forces[mask].ravel(), np.asarray(predicted.forces)[mask].ravel()])
-        return Parity(known[0].round, audit, 1e3 * energies / mask.sum(axis=1), forces)
+    def labels(self, measured: Sequence[Measured]) -> list[bytes]:
+        """Their labels, of samples that have one."""
+        return [self.journal.label(m.key) for m in measured]

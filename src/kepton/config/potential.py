@@ -1,35 +1,28 @@
-"""A campaign file: TOML into typed objects, and every mistake in it told with its remedy."""
+"""The campaign file of the rung `potential`: TOML into typed objects."""
 
-import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from kepton import cores
 from kepton.atoms import Frames
 from kepton.atoms.files import read_structures
-from kepton.elt.campaign import Goal
+from kepton.config.order import Order
+from kepton.config.sections import Budget, Count, Guarantee, Positive, Run, Section, checked, goal
 from kepton.errors import InputError, did_you_mean
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig
 from kepton.potential.principle import TrainedPotential
+from kepton.potential.publish import PotentialPublication
 from kepton.potential.recipe import MEMBERS, sizes_of
 from kepton.principles import PRINCIPLES
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0.5, lt=1)]
 
 KINDS: dict[str, Any] = PRINCIPLES | {"kepton": TrainedPotential}
 """Principles by the name that a campaign file gives them"""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
-
-
-class System(_Section):
+class System(Section):
     """What is simulated: files that ASE reads, and charge and unpaired electrons of them all."""
 
     structure: str | list[str]
@@ -37,22 +30,13 @@ class System(_Section):
     spin: Annotated[int, Field(ge=0)] | None = None
 
 
-class Target(_Section):
+class Target(Guarantee):
     """The error to certify, eV/Å, and how surely, for how much of what is visited."""
 
     force_error: Positive
-    confidence: Share = Goal.confidence
-    coverage: Share = Goal.coverage
 
 
-class Budget(_Section):
-    """When to give up."""
-
-    labels: Count = Goal.labels
-    hours: Positive | None = Goal.hours
-
-
-class Explore(_Section):
+class Explore(Section):
     """Conditions under which the potential is to hold."""
 
     temperature_K: tuple[Positive, Positive] = ExploreConfig.temperature_K
@@ -69,16 +53,7 @@ class Explore(_Section):
         return (value, value) if isinstance(value, int | float) else value
 
 
-class Run(_Section):
-    """How the machine is used."""
-
-    workers: Count | None = None
-    seed: Annotated[int, Field(ge=0)] = Goal.seed
-    seed_labels: Annotated[int, Field(ge=2)] = Goal.seed_labels
-    batch_labels: Count | None = Goal.batch_labels
-
-
-class Model(_Section):
+class Model(Section):
     """What learns, what is handed out, and their sizes; what is not given follows from the system.
 
     A size is that of whichever of the two has it.
@@ -98,7 +73,7 @@ class Model(_Section):
     hidden: Count | None = None
 
 
-class Train(_Section):
+class Train(Section):
     """Training of every round: see `kepton.potential.TrainConfig`."""
 
     steps: Count | None = None
@@ -110,7 +85,7 @@ class Train(_Section):
     smoothness: Annotated[float, Field(ge=0)] = TrainConfig.smoothness
 
 
-class CampaignFile(_Section):
+class CampaignFile(Section):
     """All sections of a campaign file; [system], [principle] and [target] must be there."""
 
     system: System
@@ -123,102 +98,31 @@ class CampaignFile(_Section):
     train: Train = Train()
 
 
-@dataclass(frozen=True)
-class Order:
-    """What a campaign file asks for, checked: everything that a run needs.
-
-    Args:
-        problem: the rung
-        goal: target, guarantees and budgets
-        workers: labels at a time
-    """
-
-    problem: PotentialProblem
-    goal: Goal
-    workers: int
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """JSON for the journal: all that must not change between runs, and the budget."""
-        goal = asdict(self.goal)
-        budget = {name: goal.pop(name) for name in ("labels", "hours")}
-        problem = self.problem
-        return problem.settings | {
-            "goal": goal,
-            "budget": budget,
-            "explore": asdict(problem.exploration),
-            "learner": problem.learner.settings,
-            "runner": problem.runner and problem.runner.settings,
-        }
-
-
-def read(path: Path) -> Order:
-    """The order in a campaign file; paths in it are relative to the file.
+def order(path: Path, content: dict[str, Any]) -> Order:
+    """The order in a campaign file of potentials; paths in it are relative to the file.
 
     Raises:
         InputError: whatever is wrong with the file, the structures, or what the principle can do
     """
-    file = parse(path)
-    structures = _structures(file.system, Path(path).parent)
-    principle = _principle(file.principle, Path(path).parent)
+    file = checked(CampaignFile, path, content, REMEDIES)
+    structures = _structures(file.system, path.parent)
+    principle = _principle(file.principle, path.parent)
     for frames in structures:
         principle.check(frames)
     exploration = _exploration(file.explore)
     learner, runner = _recipes(file, structures)
-    goal = Goal(
-        target=file.target.force_error,
-        confidence=file.target.confidence,
-        coverage=file.target.coverage,
-        labels=file.budget.labels,
-        hours=file.budget.hours,
-        seed_labels=file.run.seed_labels,
-        batch_labels=file.run.batch_labels,
-        seed=file.run.seed,
-    )
-    goal.check()
+    asked = goal(file.target.force_error, file.target, file.budget, file.run)
     problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
-    return Order(problem, goal, file.run.workers or cores())
+    choices = {
+        "explore": asdict(exploration),
+        "learner": learner.settings,
+        "runner": runner and runner.settings,
+    }
+    publication = PotentialPublication(problem)
+    return Order(problem, publication, asked, file.run.workers or cores(), choices)
 
 
-def parse(path: Path) -> CampaignFile:
-    """The sections of a campaign file, each value of the right type and range."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no campaign file {path}; check the path.")
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from error
-    try:
-        return CampaignFile(**content)
-    except ValidationError as error:
-        raise InputError(f"{path}: {_sentence(error)}") from error
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first mistake in words: what is known, what was expected, what came."""
-    # an unknown key explains a missing one
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    *place, name = [str(part) for part in first["loc"] if not isinstance(part, int)]
-    section = f"[{place[0]}] " if place else ""
-    where = CampaignFile.model_fields.get(place[0]) if place else None
-    known = list(CampaignFile.model_fields)
-    if where is not None and isinstance(where.annotation, type):
-        known = list(getattr(where.annotation, "model_fields", known))
-    match first["type"]:
-        case "extra_forbidden":
-            what = f"key {name!r}" if place else f"section [{name}]"
-            start = f"{section}has an unknown {what}" if place else f"there is an unknown {what}"
-            return f"{start}{did_you_mean(name, known)}; known are {', '.join(known)}."
-        case "missing" if not place:
-            return f"the section [{name}] is missing; {_MISSING.get(name, 'add it')}."
-        case "missing":
-            return f"{section}{name} is missing; {_MISSING.get(name, 'add it')}."
-    came = first.get("input")
-    return f"{section}{name} = {came!r}: {first['msg'][:1].lower()}{first['msg'][1:]}."
-
-
-_MISSING = {
+REMEDIES = {
     "system": 'add [system] with structure = "FILE", anything that ASE reads',
     "structure": 'add structure = "FILE", anything that ASE reads',
     "principle": 'add [principle] with kind = "pyscf", "xtb", "ase" or "kepton"',
