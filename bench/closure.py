@@ -1,6 +1,6 @@
 """Learned moment closures beside classical ones, and their cost beside the kinetic solver's.
 
-make bench-closure BENCH='--model runs/closure/model.kepton'
+make bench-closure BENCH='--campaign runs/closure'
 """
 
 import argparse
@@ -13,17 +13,24 @@ import numpy as np
 from kepton.closure import (
     Case,
     Closure,
+    Conserved,
+    Fields,
     InitialData,
     Kinetic,
+    Label,
+    Training,
     closed,
     kinetic,
     load_closure,
     relative_error,
 )
-from kepton.closure.fields import together
+from kepton.closure.fields import conserved, drift, fields_of, seen_from, together
+from kepton.closure.train import train
 
 TIMES = (0.1, 0.2, 0.3)
 KNUDSENS = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+SPLIT = 0.005
+"""Time of a step of Euler's equations and of one of heat conduction"""
 FLUID = 1e-8
 """Knudsen number at which a closed system is Euler's equations"""
 
@@ -32,6 +39,33 @@ def drawn(kind: str, count: int, knudsen: float) -> Case:
     """Gases that no campaign has seen, all with one Knudsen number."""
     cases = together(InitialData(kinds=(kind,)).draw(count, 987654321))
     return Case.of(cases.initial, knudsen)
+
+
+def navier_stokes(case: Case, times) -> Conserved:
+    """Navier, Stokes and Fourier of the BGK equation in one dimension of velocity space.
+
+    Euler's equations, and rho theta_t / 2 = (kappa theta_x)_x with kappa = 3 Kn rho theta / 2 by
+    backward Euler, in turn; there is no viscosity.
+    """
+    moving, now, seen = seen_from(case, drift(case)), 0.0, []
+    kn, n = np.asarray(case.knudsen), case.cells
+    state = conserved(moving.initial, 1)
+    for number in range(1, round(times[-1] / SPLIT) + 1):
+        fluid = Case.of(fields_of(state, 1), FLUID)
+        found = closed.solve(Closure.none(4), fluid, [SPLIT])
+        state = Conserved(*(np.asarray(part)[:, 0] for part in found))
+        rho, u, theta = fields_of(state, 1)
+        kappa = 1.5 * kn[:, None] * rho * theta
+        face = 0.5 * (kappa + np.roll(kappa, -1, axis=1)) * n**2 * SPLIT  # behind cell i
+        here, ahead = np.eye(n), np.roll(np.eye(n), 1, axis=1)
+        gradient = ahead - here  # of cell i and the next
+        matrix = 0.5 * rho[:, :, None] * here + np.einsum("fi,bf,fj->bij", gradient, face, gradient)
+        theta = np.linalg.solve(matrix, (0.5 * rho * theta)[..., None])[..., 0]
+        state = conserved(Fields(rho, u, theta), 1)
+        now = number * SPLIT
+        if np.isclose(now, times).any():
+            seen.append(state)
+    return Conserved(*(np.stack(parts, axis=1) for parts in zip(*seen)))
 
 
 def momentum_alone(found, known) -> np.ndarray:
@@ -45,9 +79,9 @@ def momentum_alone(found, known) -> np.ndarray:
 def errors(ensemble: Closure, count: int) -> None:
     order = ensemble.basis.order
     print(f"\nErrors in per cent over t = {TIMES}, mean and largest of {count} gases; 100 cells\n")
-    print("| data | Kn | Euler | 5 moments, cut off |", end="")
+    print("| data | Kn | Euler | Navier-Stokes-Fourier | 5 moments, cut off |", end="")
     print(f" {order + 1} moments, cut off | learned | learned, momentum relative to itself |")
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for kind in ("waves", "riemann"):
         for knudsen in KNUDSENS:
             case = drawn(kind, count, knudsen)
@@ -55,6 +89,7 @@ def errors(ensemble: Closure, count: int) -> None:
             fluid = Case.of(case.initial, FLUID)
             found = {
                 "euler": closed.solve(Closure.none(4), fluid, TIMES),
+                "navier": navier_stokes(case, TIMES),
                 "five": closed.solve(Closure.none(4), case, TIMES),
                 "cut": closed.solve(Closure.none(order), case, TIMES),
                 "learned": closed.solve(ensemble.mean, case, TIMES),
@@ -89,14 +124,42 @@ def cost(ensemble: Closure) -> None:
             print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
+def labels(folder: Path, counts=(2, 4, 8, 12)) -> None:
+    """Closures of one member that saw the first random labels of a campaign, on its audit."""
+    ensemble, info = load_closure(folder / "model.kepton")
+    with np.load(folder / "data.npz", allow_pickle=False) as data:
+        parts = {name: data[name] for name in data.files}
+    times = tuple(parts["times"].tolist())
+    case = Case.of(Fields(*np.moveaxis(parts["initial"], 1, 0)), parts["knudsen"])
+    known = Conserved(*np.moveaxis(parts["conserved"], 1, 0))
+    pairs = [
+        (case[[i]], Label(Conserved(*(part[[i]] for part in known)), parts["error"][[i]]))
+        for i in range(len(case))
+    ]
+    seeds, audit = (np.nonzero(parts["origin"] == name)[0] for name in ("seed", "audit"))
+    rows = [(0, Closure.fresh(ensemble.basis.order, 1, 1))]
+    for count in counts:
+        chosen = [pairs[i] for i in seeds[:count]]
+        rows.append((count, train(chosen, times, rows[0][1], Training(), 0)))
+    used = info["certificate"]["labels"] - len(audit)
+    print(f"\nErrors on the audit's {len(audit)} gases, per cent\n")
+    print("| labels | median | 95% | largest |\n|---|---|---|---|")
+    for count, closure in [*rows, (f"{used}, the campaign's ensemble", ensemble)]:
+        found = closed.solve(closure.mean, case[audit], times)
+        off = 100 * relative_error(found, Conserved(*(part[audit] for part in known)))
+        quantiles = np.quantile(off, (0.5, 0.95, 1.0))
+        print(f"| {count} | {' | '.join(f'{q:.2f}' for q in quantiles)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("runs/closure/model.kepton"))
+    parser.add_argument("--campaign", type=Path, default=Path("runs/closure"))
     parser.add_argument("--gases", type=int, default=8)
     options = parser.parse_args()
-    ensemble, _ = load_closure(options.model)
+    ensemble, _ = load_closure(options.campaign / "model.kepton")
     errors(ensemble, options.gases)
     cost(ensemble)
+    labels(options.campaign)
 
 
 if __name__ == "__main__":
