@@ -22,7 +22,7 @@ STAGES = {
     "explored": ("exploring", "#e69f00"),
     "labelled": ("labelling", "#56b4e9"),
     "distilled": ("distilling", "#009e73"),
-    "drawn": ("audit walks", "#0072b2"),
+    "drawn": ("drawing the audit", "#0072b2"),
     "seeded": ("first samples", "#8a8a8a"),
 }
 MOST_ROWS = 8

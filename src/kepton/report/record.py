@@ -79,7 +79,7 @@ class Record:
 
     @property
     def failures(self) -> list[tuple[str, str, int]]:
-        """(origin, reason, how often), labels that failed and audit walks that broke."""
+        """(origin, reason, how often), labels that failed and draws of audits that broke."""
         counts = Counter((m.origin, m.failure) for m in self.state.measured if m.failure)
         for event in self._of("labelled"):
             for outcome in event.data["outcomes"]:
