@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil, log
 from typing import Any
 
@@ -85,7 +85,8 @@ class Plan:
         return float(passed @ self.stages + (1.0 - passed.sum()) * self.draws)
 
 
-def _outcomes(stages: Sequence[int], failing: float) -> np.ndarray:
+@lru_cache(4096)
+def _outcomes(stages: tuple[int, ...], failing: float) -> np.ndarray:
     """See `Plan.outcomes`."""
     count = np.arange(len(stages))
     going = np.zeros(len(stages))  # probability that j draws failed and no stage was passed
