@@ -31,8 +31,12 @@ def start():
 
 @pytest.fixture(scope="session")
 def labelled(start):
-    """Thirty frames and labels: twenty to train on, ten to test on."""
-    samples = perturbed([start], 30, Gate.of([start]), seed=0)
+    """Thirty frames and labels: twenty to train on, ten to test on.
+
+    They are twice as far from the start as first samples are, so that dynamics stays among them.
+    """
+    near = perturbed([start], 30, Gate.of([start]), seed=0)
+    samples = [start.with_positions(2 * x.positions - start.positions) for x in near]
     principle = ASECalculator()
     return concatenate(samples), concatenate_labels([principle(sample) for sample in samples])
 

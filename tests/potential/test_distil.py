@@ -85,5 +85,5 @@ def test_without_a_runner_the_learner_is_handed_out(trained, start):
     problem = PotentialProblem((start,), ASECalculator(), CONDITIONS, learner)
     assert problem.distil(trained, [start], 0) == (trained, {})
     longer = learner.taught("cluster_expansion", [start])
-    assert longer.training.steps == 3 * TRAINING.steps
+    assert longer.training.steps == 1.5 * TRAINING.steps
     assert longer.members == 2
