@@ -15,12 +15,12 @@ import matplotlib as mpl
 import numpy as np
 
 from kepton.atoms import Frames, Label, read_labelled, split
-from kepton.potential import ExploreConfig, Recipe
+from kepton.potential import ExploreConfig, Recipe, default_model
 from kepton.potential.distil import distil
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.from_data import FOREVER
 from kepton.potential.geometry import Gate
-from kepton.potential.train import train
+from kepton.potential.train import default_training, train
 from mace_peer import Mace
 
 mpl.use("Agg")
@@ -118,35 +118,32 @@ def curve(
         data = pool[0][some], pool[1][some]
         learner = None
         for model in order.models:
-            begun = time.monotonic()
             if model == "mace":
                 peer = Mace(order.peer.absolute(), longer * order.peer_seconds, order.work)
                 steps, seconds, *told = peer.learn(f"{name}-{labels}", data, test)
-                yield Point(name, labels, model, steps, seconds, *errors(*told, *test))
-                continue
-            if model == "runner":
-                learner = learner or learn(LEARNER, data, longer * order.seconds, order)[0]
-                begun = time.monotonic()
-                found, steps = run(name, learner, data, order)
             else:
-                found, steps = learn(model, data, longer * order.seconds, order)
+                if model == "runner" and learner is None:
+                    learner, _ = learn(LEARNER, data, longer * order.seconds, order)
+                begun = time.monotonic()
+                if model == "runner":
+                    found, steps = run(name, learner, data, order)
+                else:
+                    found, steps = learn(model, data, longer * order.seconds, order)
+                seconds = time.monotonic() - begun
                 learner = found if model == LEARNER else learner
-            seconds = time.monotonic() - begun
-            told = predict(found, test[0])[0]
-            energies, forces = np.asarray(told.energy), np.asarray(told.forces)
-            yield Point(name, labels, model, steps, seconds, *errors(energies, forces, *test))
-
-
-def recipe_of(model: str, frames: Frames, order: argparse.Namespace) -> Recipe:
-    training = {"steps": FOREVER}
-    return Recipe.of(model, [frames[:1]], training=training, members=order.members)
+                answer = predict(found, test[0])[0]
+                told = [np.asarray(answer.energy), np.asarray(answer.forces)]
+            yield Point(name, labels, model, steps, seconds, *errors(*told, *test))
 
 
 def learn(
     model: str, data: tuple[Frames, Label], seconds: float, order: argparse.Namespace
 ) -> tuple[Ensemble, int]:
     """An ensemble trained for so long, and its steps."""
-    recipe, steps = recipe_of(model, data[0], order), []
+    some, atoms = [data[0][:1]], int(np.sum(data[0].mask))
+    sizes = default_model(model, some, 3 * atoms)
+    training = default_training(model, atoms / len(data[0]), steps=FOREVER)
+    recipe, steps = Recipe(model, sizes, training, order.members), []
     start = recipe.fresh([data], order.seed)
     found = train(
         [data],

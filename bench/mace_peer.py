@@ -2,7 +2,7 @@
 
 import os
 import re
-import subprocess
+import shutil
 import sys
 import time
 from datetime import datetime
@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 
 from kepton.atoms import Frames, Label
+from peer import call
 
 SETTINGS = (
     *("--model", "MACE", "--num_channels", "32", "--max_L", "1", "--r_max", "5.0"),
@@ -49,14 +50,15 @@ class Mace:
         Returns: also energies (b,) eV and forces (b, n, 3) eV/Å
         """
         folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         _write(folder / "train.extxyz", *data)
         _write(folder / "test.extxyz", *test)
         epochs = self._epochs(folder)
         seconds = self._train(folder, f"{name}-{epochs}", epochs)
         model = next(folder.glob(f"{name}-{epochs}_stagetwo.model"))
         self._call(
-            folder,
+            folder / "log",
             *("mace_eval_configs", "--configs", "test.extxyz", "--model", model.name),
             *("--output", "told.extxyz", "--device", "cpu", "--default_dtype", "float32"),
         )
@@ -74,29 +76,16 @@ class Mace:
         return max(TIMED_EPOCHS, int((self.seconds - seconds) / epoch) + TIMED_EPOCHS)
 
     def _train(self, folder: Path, name: str, epochs: int) -> float:
-        for old in folder.glob(f"checkpoints/{name}_run*"):
-            old.unlink()
         begun = time.monotonic()
         self._call(
-            folder,
+            folder / f"{name}.log",
             *("mace_run_train", "--name", name, "--train_file", "train.extxyz", *SETTINGS),
             *("--max_num_epochs", str(epochs)),
-            log=f"{name}.log",
         )
         return time.monotonic() - begun
 
-    def _call(self, folder: Path, program: str, *arguments: str, log: str = "log") -> None:
-        with (folder / log).open("w") as file:
-            done = subprocess.run(
-                [self.programs / program, *arguments],
-                cwd=folder,
-                env=self.variables,
-                stdout=file,
-                stderr=file,
-                check=False,
-            )
-        if done.returncode:
-            sys.exit(f"`{program}` failed; its output is in {folder / log}.")
+    def _call(self, log: Path, program: str, *arguments: str) -> None:
+        call(self.programs / program, arguments, log, self.variables)
 
 
 def _write(path: Path, frames: Frames, label: Label) -> None:

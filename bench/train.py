@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from peer import call
+
 ROOT = Path(__file__).resolve().parents[1]
 WATER = ROOT.parent / "shared" / "data" / "water"
 TIMED_STEPS = 300
@@ -218,17 +220,7 @@ class Peer:
         return _rms(np.concatenate(forces)), _rms(np.concatenate(energies))
 
     def _call(self, folder: Path, *arguments: str) -> None:
-        with (folder / "log").open("a") as log:
-            done = subprocess.run(
-                [self.dp, "--tf", *arguments],
-                cwd=folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                check=False,
-            )
-        if done.returncode:
-            sys.exit(f"`dp {' '.join(arguments)}` failed; its output is in {folder / 'log'}.")
+        call(self.dp, ("--tf", *arguments), folder / "log", self.environment)
 
 
 def _elements(data: Sequence[Path]) -> list[str]:

@@ -23,7 +23,6 @@ from kepton.elt.campaign import (
 )
 from kepton.elt.journal import Event
 from kepton.elt.run import Observer
-from kepton.potential.publish import UNIT
 
 
 class Terminal(Observer):
@@ -35,7 +34,7 @@ class Terminal(Observer):
         unit: of errors
     """
 
-    def __init__(self, console: Console, goal: Goal | None, unit: str = UNIT):
+    def __init__(self, console: Console, goal: Goal | None, unit: str = ""):
         self.console, self.goal, self.unit = console, goal, unit
         self.held_out = ""
         self.bars = Progress(

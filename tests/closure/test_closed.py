@@ -7,9 +7,10 @@ from waves import KNUDSENS, middles, riemann, smooth, tube
 from kepton.closure import closed
 from kepton.closure.checks import kept_laws
 from kepton.closure.closure import Closure
+from kepton.closure.difference import broken, relative_error
 from kepton.closure.fields import Case, Fields, fields_of, together
 from kepton.closure.kinetic import Kinetic, solve
-from kepton.closure.label import merge, relative_error
+from kepton.closure.label import merge
 from kepton.closure.moments import Hermite, in_frame, local, temperature_of
 from kepton.errors import InputError
 
@@ -97,7 +98,7 @@ def test_no_closure_breaks_the_laws(closure):
         assert laws["mass_momentum_energy_lost"] < 1e-12
         assert laws["boosts_differ_by"] < 1e-10
         assert laws["reflections_differ_by"] < 1e-10
-        assert not closed.broken(closed.solve(closure, case, [0.2])).any()
+        assert not broken(closed.solve(closure, case, [0.2])).any()
 
 
 def jumps(cells):
@@ -159,7 +160,7 @@ def test_cases_of_a_batch_are_solved_as_if_alone():
 
 def test_a_broken_solution_is_told():
     found = closed.solve(Closure.none(4), PARTING, [0.1])
-    assert closed.broken(found).all()
+    assert broken(found).all()
 
 
 def test_orders_that_are_out_of_range_are_refused():

@@ -10,6 +10,7 @@ from waves import tube
 
 from kepton.closure import closed
 from kepton.closure.closure import Closure
+from kepton.closure.difference import broken
 from kepton.closure.file import from_bytes, load_closure, to_bytes
 from kepton.closure.initial import InitialData
 from kepton.closure.kinetic import Kinetic
@@ -78,7 +79,7 @@ def test_exploration_is_deterministic_and_its_deviation_that_of_the_samples(mode
 def test_a_broken_solution_has_no_finite_error_and_is_a_failed_draw(models):
     case = tube(32, 10.0, (1.0, -2.0, 0.2), (1.0, 2.0, 0.2))
     bare = Closure(np.stack([Closure.none(4).weights] * 2))
-    assert closed.broken(closed.solve(bare.mean, case, PROBLEM.times)).all()
+    assert broken(closed.solve(bare.mean, case, PROBLEM.times)).all()
     assert np.isinf(PROBLEM.deviation(bare, [case])).all()
     assert np.isinf(PROBLEM.error(bare, [(case, PROBLEM.label(case))])).all()
     draws = PROBLEM.audit(models, 5, 0)

@@ -7,10 +7,11 @@ import pytest
 
 from kepton.closure import closed
 from kepton.closure.closure import Closure
+from kepton.closure.difference import relative_error
 from kepton.closure.fields import Conserved, together
 from kepton.closure.initial import InitialData
 from kepton.closure.kinetic import Kinetic
-from kepton.closure.label import label, relative_error
+from kepton.closure.label import label
 from kepton.closure.train import Training, _loss, train
 
 TIMES = (0.1, 0.25)

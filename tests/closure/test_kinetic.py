@@ -5,9 +5,10 @@ import pytest
 from scipy.special import erf
 from waves import KNUDSENS, boosted, middles, reflected, riemann, smooth, tube
 
+from kepton.closure.difference import relative_error
 from kepton.closure.fields import Case, Fields, conserved, drift, fields_of, in_the_domain
 from kepton.closure.kinetic import Kinetic, equally_spaced, gaussian, solve
-from kepton.closure.label import label, merge, relative_error
+from kepton.closure.label import label, merge
 from kepton.errors import InputError
 
 EQUATIONS = (Kinetic(), Kinetic(3), Kinetic(3, 2 / 3))

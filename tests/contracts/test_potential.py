@@ -15,7 +15,7 @@ from kepton.atoms.frames import Label, concatenate_labels
 from kepton.atoms.neighbors import neighbors
 from kepton.errors import InputError
 from kepton.potential.architectures import ARCHITECTURES
-from kepton.potential.ensemble import Ensemble, atom_deviation, predict
+from kepton.potential.ensemble import atom_deviation, predict
 from kepton.potential.train import fresh
 
 CUTOFF = 4.0
@@ -288,11 +288,7 @@ def test_the_ensemble_is_the_mean_of_its_members(double):
     lists = neighbors(frames, double.cutoff)
     label, deviation = predict(double, frames)
 
-    def only(k):
-        weights = jax.tree.map(lambda w: w[k : k + 1], double.members.weights)
-        return Ensemble(replace(double.members, weights=weights))
-
-    alone = [predict(only(k), frames) for k in range(3)]
+    alone = [predict(double.alone(k), frames) for k in range(3)]
     for name in ("energy", "forces", "virial"):
         mean = np.mean([getattr(one, name) for one, _ in alone], axis=0)
         np.testing.assert_allclose(getattr(label, name), mean, rtol=0, atol=EXACT)

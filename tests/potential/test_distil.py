@@ -12,7 +12,7 @@ from kepton.atoms.frames import split
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe
 from kepton.potential.assess import assess
 from kepton.potential.distil import ROUNDS, distil
-from kepton.potential.ensemble import Ensemble, committee, predict
+from kepton.potential.ensemble import committee, predict
 from kepton.potential.explore import visited
 from kepton.potential.geometry import Gate
 from kepton.principles import ASECalculator
@@ -69,8 +69,7 @@ def test_errors_come_with_how_well_they_are_foretold(trained, labelled):
     frames = [np.sqrt((values**2).sum(axis=1)) for values in (doubt, off)]
     assert told["by_frame"] == pytest.approx(spearmanr(*frames).statistic)
     assert told["ratio"] == pytest.approx(np.sqrt(np.mean(off**2) / np.mean(doubt**2)))
-    one = replace(trained.members, weights=jax.tree.map(lambda w: w[:1], trained.members.weights))
-    assert assess(Ensemble(one), *ten)["deviation"] is None
+    assert assess(trained.alone(0), *ten)["deviation"] is None
 
 
 def test_it_is_deterministic(distilled, order):

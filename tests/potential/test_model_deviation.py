@@ -1,7 +1,5 @@
 """`model_devi.out` holds what DeePMD-kit calls the model deviation."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,16 +68,10 @@ def test_dynamics_writes_a_line_a_frame(ensemble, tmp_path):
 
 
 def test_one_member_has_nobody_to_disagree_with(ensemble, tmp_path):
-    alone = replace(
-        ensemble,
-        members=replace(
-            ensemble.members, weights=jax.tree.map(lambda w: w[:1], ensemble.members.weights)
-        ),
-    )
     with pytest.raises(InputError, match="this model has one"):
         next(
             trajectory(
-                alone,
+                ensemble.alone(0),
                 Atoms("H"),
                 Settings(300.0),
                 *(2, 1, 0),

@@ -5,6 +5,7 @@ import numpy as np
 
 from kepton.closure import closed
 from kepton.closure.closure import Closure
+from kepton.closure.difference import scales
 from kepton.closure.fields import Case, Conserved, drift, in_the_domain
 
 CELLS = 3
@@ -20,17 +21,21 @@ def kept_laws(closure: Closure, case: Case, time: float) -> dict[str, float]:
              in a mirror
     """
 
-    def at(case: Case) -> Conserved:
-        found = in_the_domain(closed.solve(closure, case, [time]), [time], drift(case), case.cells)
-        return Conserved(*(np.asarray(part)[:, 0] for part in found))
+    times = [0.0, time]
 
-    rho, momentum, energy = at(case)
-    both = Conserved(*(np.asarray(part) for part in closed.solve(closure, case, [0.0, time])))
-    thermal = np.sqrt(2.0 * both.density * both.energy)
+    def seen_at_last(case: Case, found: Conserved) -> Conserved:
+        found = in_the_domain(found, times, drift(case), case.cells)
+        return Conserved(*(np.asarray(part)[:, -1] for part in found))
+
+    def at(case: Case) -> Conserved:
+        return seen_at_last(case, closed.solve(closure, case, times))
+
+    both = closed.solve(closure, case, times)
     lost = [
-        np.diff(part.sum(axis=-1), axis=1)[:, 0] / scale[:, 0].sum(axis=-1)
-        for part, scale in zip(both, (both.density, thermal, both.energy))
+        np.diff(np.asarray(part).sum(axis=-1), axis=1)[:, 0] / np.asarray(scale)[:, 0].sum(axis=-1)
+        for part, scale in zip(both, scales(both))
     ]
+    rho, momentum, energy = seen_at_last(case, both)
     v = CELLS / (case.cells * time)
     u = case.initial.velocity
     moving = Case.of(case.initial._replace(velocity=u + v), case.knudsen)

@@ -87,7 +87,7 @@ def solve(closure: Closure, case: Case, times) -> Conserved:
 
     Args:    closure: one, not an ensemble
     Returns: values that are not finite, or densities or temperatures that are not positive, where
-             the solution broke (`broken`)
+             the solution broke (`difference.broken`)
     """
     begun = start(closure.basis, case)
     c, seen = begun.moments, []
@@ -96,11 +96,3 @@ def solve(closure: Closure, case: Case, times) -> Conserved:
         c = _advance(closure, begun, c, duration, steps)
         seen.append(conserved_of(c, begun.temperature))
     return Conserved(*(jnp.stack(parts, axis=1) for parts in zip(*seen)))
-
-
-def broken(found: Conserved) -> np.ndarray:
-    """(...,) of solutions (..., t, n): a density or a temperature that is not positive."""
-    rho, momentum, energy = (np.asarray(part) for part in found)
-    heat = 2.0 * energy * rho - momentum**2
-    sound = (rho > 0.0) & (heat > 0.0) & np.isfinite(heat)
-    return np.logical_not(sound.all(axis=(-2, -1)))

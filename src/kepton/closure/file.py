@@ -1,6 +1,5 @@
 """Closures, cases and labels as bytes: safetensors with JSON metadata."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,15 @@ from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved, Fields
 from kepton.closure.label import Label
 from kepton.errors import InputError
+from kepton.model_file import metadata, pack, unpack
 
-FORMAT = 1
 ARCHITECTURE = "moment_closure"
 
 
 def to_bytes(ensemble: Closure, info: dict[str, Any]) -> bytes:
     """A model file: an ensemble, and JSON that travels with it."""
-    header = {"format": FORMAT, "architecture": ARCHITECTURE, "info": info}
     weights = np.ascontiguousarray(ensemble.weights, float)
-    return save({"weights": weights}, {"kepton": json.dumps(header)})
+    return pack({"weights": weights}, {"architecture": ARCHITECTURE, "info": info})
 
 
 def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
@@ -32,15 +30,9 @@ def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
         InputError: bytes that are not the file of a closure, or one of a newer format
     """
     try:
-        tensors, size = load(data), int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["kepton"])
+        tensors, header = unpack(data)
         if header["architecture"] != ARCHITECTURE:
             raise InputError(f"This is a model of another kind, {header['architecture']!r}.")
-        if header["format"] != FORMAT:
-            raise InputError(
-                f"The model file has format {header['format']}, and this version of Kepton reads "
-                f"{FORMAT}; install the version that wrote it."
-            )
         ensemble = Closure(tensors["weights"])
         if ensemble.weights.ndim != 3:
             raise KeyError("members")
@@ -86,8 +78,9 @@ def decode(data: bytes) -> Any:
     tensors = load(data)
     if "conserved" in tensors:
         return Label(Conserved(*tensors["conserved"]), tensors["error"])
-    size = int.from_bytes(data[:8], "little")
-    boundary = json.loads(data[8 : 8 + size])["__metadata__"]["boundary"]
     return Case(
-        Fields(*tensors["initial"]), tensors["knudsen"], Fields(*tensors["outside"]), boundary
+        Fields(*tensors["initial"]),
+        tensors["knudsen"],
+        Fields(*tensors["outside"]),
+        metadata(data)["boundary"],
     )

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from kepton.closure.difference import relative_error
 from kepton.closure.fields import (
     Case,
     Conserved,
@@ -38,27 +39,6 @@ class Label(NamedTuple):
 
     conserved: Conserved
     error: Float[np.ndarray, "b"]
-
-
-def relative_error(found: Conserved, known: Conserved) -> Float[np.ndarray, "b"]:
-    """The largest relative L2 error of density, momentum and energy, over all times and cells.
-
-    |rho - rho'| / |rho'|,  |m - m'| / |sqrt(2 rho' E')|,  |E - E'| / |E'|
-
-    The primed are known. A gas at rest has no momentum, so that it is compared with sqrt(2 rho E),
-    which its molecules have.
-
-    Args:    found, known: (b, t, n) each, in the frame of `drift`, so that no observer's motion
-             counts
-    """
-    rho, _, energy = known = Conserved(*(np.asarray(part, float) for part in known))
-    scales = Conserved(rho, np.sqrt(2.0 * rho * energy), energy)
-    off = [
-        np.linalg.norm((np.asarray(mine) - his).reshape(len(his), -1), axis=1)
-        / np.linalg.norm(scale.reshape(len(scale), -1), axis=1)
-        for mine, his, scale in zip(found, known, scales)
-    ]
-    return np.max(off, axis=0)
 
 
 def label(equation: Kinetic, case: Case, times) -> Label:

@@ -10,11 +10,12 @@ import numpy as np
 from kepton.closure import closed
 from kepton.closure.checks import kept_laws
 from kepton.closure.closure import Closure
+from kepton.closure.difference import broken, disagreement, relative_error
 from kepton.closure.fields import Case, Conserved, together
 from kepton.closure.file import decode, encode, from_bytes, to_bytes
 from kepton.closure.initial import InitialData
 from kepton.closure.kinetic import Kinetic
-from kepton.closure.label import Label, label, relative_error
+from kepton.closure.label import Label, label
 from kepton.closure.moments import Hermite
 from kepton.closure.train import Point, Training, train
 from kepton.elt import Exploration, Failure
@@ -114,7 +115,7 @@ class ClosureProblem:
     def audit(self, models: Closure, count: int, key: int) -> Sequence[Case | Failure]:
         """Draws of the class; a Failure where the closed system breaks."""
         cases = self.initial.draw(count, key)
-        lost = closed.broken(self._solved(models.mean, cases))
+        lost = broken(self._solved(models.mean, cases))
         reason = "The closed system lost a positive density or temperature."
         return [Failure(reason) if gone else case for case, gone in zip(cases, lost)]
 
@@ -145,7 +146,7 @@ class ClosureProblem:
         known = [lab.conserved for _, lab in data]
         found = self._solved(models.mean, [case for case, _ in data])
         error = relative_error(found, Conserved(*(np.concatenate(p) for p in zip(*known))))
-        return np.where(closed.broken(found) | ~np.isfinite(error), np.inf, error)
+        return np.where(broken(found) | ~np.isfinite(error), np.inf, error)
 
     def deviation(self, models: Closure, samples: Sequence[Case]) -> np.ndarray:
         """(len(samples),) root mean square of the members' errors against the mean closure.
@@ -154,9 +155,7 @@ class ClosureProblem:
         """
         mean = self._solved(models.mean, samples)
         each = [self._solved(models.member(k), samples) for k in range(models.size)]
-        lost = np.any([closed.broken(found) for found in (mean, *each)], axis=0)
-        squares = np.mean([relative_error(found, mean) ** 2 for found in each], axis=0)
-        return np.where(lost | ~np.isfinite(squares), np.inf, np.sqrt(squares))
+        return disagreement(mean, each)
 
     def features(self, models: Closure, samples: Sequence[Case]) -> np.ndarray:  # noqa: ARG002
         """(len(samples), d) Knudsen number, and spectra, which a shift of the gas leaves alone."""

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from kepton.closure.closed import Start, start, step, steps_for
 from kepton.closure.closure import Closure
+from kepton.closure.difference import scales
 from kepton.closure.fields import Case, Conserved, together
 from kepton.closure.label import Label
 from kepton.closure.moments import conserved_of
@@ -118,11 +119,10 @@ def _adam(lengths, times, closure, moments, batch, number, rate):
 def _loss(closure: Closure, batch, lengths, times) -> Float[Array, ""]:
     case, known, counts = batch
     found = _solutions(closure, start(closure.basis, case), counts, lengths, times)
-    thermal = jnp.sqrt(2.0 * known.density * known.energy)
     squares = jnp.stack(
         [
             ((mine - his) ** 2).sum(axis=(1, 2)) / (scale**2).sum(axis=(1, 2))
-            for mine, his, scale in zip(found, known, (known.density, thermal, known.energy))
+            for mine, his, scale in zip(found, known, scales(known))
         ]
     )
     return jnp.sqrt(squares.mean(axis=0) + NOTICED**2).mean()

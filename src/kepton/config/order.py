@@ -19,7 +19,7 @@ class Publication(Protocol):
 
     @property
     def unit(self) -> str:
-        """Of errors; empty where they are relative."""
+        """Of errors: a word that a number goes before."""
         ...
 
     @property

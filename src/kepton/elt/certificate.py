@@ -96,7 +96,9 @@ def _outcomes(stages: tuple[int, ...], failing: float) -> np.ndarray:
         going, made = np.convolve(going, more)[: len(stages)], draws
         passed.append(going[: stage + 1].sum())
         going[: stage + 1] = 0.0
-    return np.array(passed)
+    passed = np.array(passed)
+    passed.flags.writeable = False
+    return passed
 
 
 @cache

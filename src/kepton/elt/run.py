@@ -213,13 +213,14 @@ class _Run:
                 rest = count - len(typical)
                 picked = diverse(features(seen.samples), doubt, features(known), rest)
                 chosen = self._encoded([seen.samples[i] for i in picked])
+        explored = self._keys(chosen)
         data = {
             "failing": failing,
             "trust": trust,
             "suspect": calibration.threshold(target, 1.0 - self.goal.coverage),
             "visited": [float(d) for d in seen.visited],
-            "explored": self._keys(chosen),
-            "typical": [k for k in self._keys(typical) if k not in self._keys(chosen)],
+            "explored": explored,
+            "typical": [key for key in self._keys(typical) if key not in explored],
             **seen.info,
         }
         return "explored", data, {"samples": chosen + typical}

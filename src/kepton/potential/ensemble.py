@@ -69,17 +69,14 @@ class Ensemble:
         """Atomic numbers it knows."""
         return self.members.config.species
 
-    def member(self, index: int) -> Any:
-        """One of the k potentials."""
+    def member(self, index: int | slice) -> Any:
+        """One of the k potentials, or with a slice some of them, stacked."""
         weights = jax.tree.map(lambda w: w[index], self.members.weights)
         return replace(self.members, weights=weights)
 
     def alone(self, index: int) -> "Ensemble":
         """One of the k potentials as an ensemble of its own."""
-        kept = slice(index, index + 1)
-        return Ensemble(
-            replace(self.members, weights=jax.tree.map(lambda w: w[kept], self.members.weights))
-        )
+        return Ensemble(self.member(slice(index, index + 1)))
 
     def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
         """What every member says, each leaf with a leading axis of length k."""

@@ -1,6 +1,5 @@
 """Model files: `.kepton`, an ensemble as one safetensors file with JSON metadata, and others."""
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -10,16 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
 from safetensors import SafetensorError
-from safetensors.numpy import load as parse
-from safetensors.numpy import save as serialise
 
 from kepton.atoms.replacing import write_whole
 from kepton.errors import InputError
+from kepton.model_file import pack, unpack
 from kepton.potential import deepmd_kit
 from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.ensemble import Ensemble
 
-FORMAT = 1
 SUFFIXES = (".kepton", *deepmd_kit.SUFFIXES)
 FROZEN = (".pb", ".pbtxt", ".pth", ".pt", ".pt2", ".hlo", ".jax", ".savedmodel")
 
@@ -37,14 +34,13 @@ def to_bytes(ensemble: Ensemble, info: dict[str, Any] | None = None) -> bytes:
         for part, value in members.statistics.items()
     }
     header = {
-        "format": FORMAT,
         "architecture": name,
         "config": asdict(members.config),
         "species": [chemical_symbols[z] for z in members.config.species],
         "members": ensemble.size,
         "info": info or {},
     }
-    return serialise(tensors, {"kepton": json.dumps(header)})
+    return pack(tensors, header)
 
 
 def from_bytes(data: bytes) -> tuple[Ensemble, dict[str, Any]]:
@@ -54,14 +50,7 @@ def from_bytes(data: bytes) -> tuple[Ensemble, dict[str, Any]]:
         InputError: bytes that are not a model file, or one of a newer format
     """
     try:
-        tensors = parse(data)
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["kepton"])
-        if header["format"] != FORMAT:
-            raise InputError(
-                f"The model file has format {header['format']}, and this version of Kepton reads "
-                f"{FORMAT}; install the version that wrote it."
-            )
+        tensors, header = unpack(data)
         kind, config_kind = ARCHITECTURES[header["architecture"]]
         config = config_kind(**{k: _tuples(v) for k, v in header["config"].items()})
         weights: dict[str, list] = {}

@@ -91,7 +91,7 @@ def _context(record: Record, directory: Path, view: Any) -> dict[str, Any]:
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "goal": goal,
         "state": state,
-        "target": f"{goal.target:g} {record.rung.unit}".strip(),
+        "target": f"{goal.target:g} {record.rung.unit}",
         "banner": _banner(record, proof),
         "numbers": _numbers(record),
         "proof": proof,
