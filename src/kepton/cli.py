@@ -5,6 +5,7 @@ import os
 import sqlite3
 import sys
 import time
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kepton.errors import InputError
+from kepton.errors import InputError, LeftOut
 
 CERTIFIED, FAILED, WRONG_INPUT, BUDGET_ENDED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -42,6 +43,7 @@ class Ensemble(StrEnum):
 
 def main() -> None:
     """Run the command line; a user's mistake is one paragraph and exit status 2."""
+    warnings.showwarning = _warn
     try:
         app()
     except InputError as error:
@@ -53,6 +55,17 @@ def main() -> None:
             "some space or correct the permissions, and give the same command again."
         )
         sys.exit(FAILED)
+
+
+def _warn(message, category, *where, **more) -> None:
+    """A line on what was left out of a user's data; other warnings as Python writes them."""
+    if issubclass(category, LeftOut):
+        stderr.print(str(message))
+    else:
+        _python_warning(message, category, *where, **more)
+
+
+_python_warning = warnings.showwarning
 
 
 def _complain(message: str) -> None:

@@ -16,3 +16,7 @@ def did_you_mean(name: str, known: Iterable[Any]) -> str:
     """The known name most like a wrong one, in brackets; empty where none is."""
     close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+class LeftOut(UserWarning):
+    """Some of a user's data are of no use, and were left out: a sentence that says how many."""

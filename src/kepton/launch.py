@@ -43,7 +43,7 @@ def launch(
     try:
         with lock.acquire(timeout=0):
             journal = Journal(directory / JOURNAL, order.settings)
-            problem = replace(order.problem, progress=progress)
+            problem = replace(order.problem.at(directory), progress=progress)
             publisher = _Publisher(directory, journal, order, observer or Observer())
             result = run(
                 problem,
@@ -109,7 +109,7 @@ class _Publisher(Observer):
         claims |= publication.claims | {
             "labels": state.labels,
             "rounds": state.round,
-            "checks": order.problem.validate(result.models) if state.model else {},
+            "checks": self.checks(result) if state.model else {},
             "kepton": kepton.__version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -119,6 +119,17 @@ class _Publisher(Observer):
         text = json.dumps(_strict(claims), indent=2, ensure_ascii=False) + "\n"
         write_whole(self.directory / CERTIFICATE, text.encode())
         write_report(self.directory)
+
+    def checks(self, result: Result) -> dict[str, Any]:
+        """What the rung measures of the finished model, in the last audit and beside it."""
+        state, problem = result.state, self.order.problem
+        drawn = [m for m in state.measured if m.origin == "audit" and m.failure is None]
+        audited = [
+            (problem.decode(self.journal.sample(m.key)), problem.decode(self.journal.label(m.key)))
+            for m in drawn
+            if m.round == drawn[-1].round
+        ]
+        return problem.validate(result.models, audited)
 
     def write_models(self, state: State, claims: dict[str, Any]) -> None:
         """The learner, and what is handed out, with the certificate where there is one."""

@@ -116,7 +116,7 @@ def test_the_loop_certifies(tmp_path):
     assert result.stop.certified
     fresh = [(case, PROBLEM.label(case)) for case in PROBLEM.seed(20, 99)]
     assert np.mean(PROBLEM.error(result.models, fresh) < goal.target) > 0.8
-    checks = PROBLEM.validate(result.models)
+    checks = PROBLEM.validate(result.models, [])
     assert checks["mass_momentum_energy_lost"] < 1e-12
     journal.close()
 

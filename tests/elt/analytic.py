@@ -132,7 +132,7 @@ class Analytic:
     def features(self, models: Any, samples: Sequence[float]) -> np.ndarray:  # noqa: ARG002
         return np.asarray(samples, float)[:, None]
 
-    def validate(self, models: Any) -> dict[str, Any]:  # noqa: ARG002
+    def validate(self, models: Any, audited: Any) -> dict[str, Any]:  # noqa: ARG002
         return {}
 
     def encode(self, value: float) -> bytes:

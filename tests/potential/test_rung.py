@@ -167,6 +167,6 @@ def test_sizes_follow_from_the_structures():
 
 @pytest.mark.slow
 def test_validation_measures_the_drift_of_dynamics_at_constant_energy(problem, trained):
-    checks = problem.validate(trained)
+    checks = problem.validate(trained, [])
     assert abs(checks["nve_drift_meV_per_atom_ps"]) < 1.0
     assert 0 <= checks["nve_fluctuation_meV_per_atom"] < 5.0

@@ -72,7 +72,7 @@ def _labelled_groups(paths: str | Path | Sequence[str | Path]) -> list[Group]:
                     "(eV/Å) beside each coord.npy."
                 )
         else:
-            of_path = ase_files.groups(ase_files.read(path), path, labelled=True)
+            of_path = ase_files.groups(ase_files.read(path, labelled=True), path, labelled=True)
         groups += of_path
     soundness.check(groups)
     consistency.check(groups)
@@ -128,7 +128,8 @@ def convert(source: str | Path, target: str | Path) -> None:
         frames, label = _deepmd(source)
         structures = frames.to_ase() if label is None else ase_files.labelled(frames, label)
     else:
-        structures = read_structures(source)
+        structures = list(ase_files.read(source, labelled=True))
+        soundness.check(ase_files.groups(iter(structures), source, labelled=False))
     if not deepmd.is_folder(target):
         ase_files.write(target, structures)
     else:

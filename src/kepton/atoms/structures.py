@@ -3,6 +3,7 @@
 Source: Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
+from kepton.atoms import cp2k
 from kepton.atoms.frames import Frames, Label, concatenate
 from kepton.atoms.groups import Group, joined_labels
+from kepton.atoms.outputs import Judgement, judgement
 from kepton.atoms.replacing import reason, replacing
-from kepton.errors import InputError
+from kepton.errors import InputError, LeftOut
 
 ENERGY = (
     "ref_energy",
@@ -39,12 +42,16 @@ AT_ONCE = 1000
 """Frames that are held as ASE's atoms while a file is read."""
 
 
-def read(path: Path) -> Iterator[ase.Atoms]:
+def read(path: Path, labelled: bool = False) -> Iterator[ase.Atoms]:
     """The structures of a file, one after the other.
+
+    Where their labels count, frames of calculations that did not converge are left out, and a
+    warning `LeftOut` says how many.
 
     Raises:
         InputError: no such file, not readable, or without frames; a frame without atoms, with
-            atoms of no element, or with charge or spin that are not whole numbers
+            atoms of no element, or with charge or spin that are not whole numbers; no calculation
+            that converged
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; give the path of a structure file.")
@@ -53,7 +60,11 @@ def read(path: Path) -> Iterator[ase.Atoms]:
             f"{path} is a folder without type.raw, so not a deepmd/npy folder; give a structure "
             "file, or add type.raw and type_map.raw."
         )
-    frames: Any = ase.io.iread(str(path), index=":", do_not_split_by_at_sign=True)
+    found = judgement(path)
+    if found is not None and labelled:
+        frames = _converged(found)
+    else:
+        frames = _frames(path, found.output.format if found else None)
     count = 0
     while (atoms := _next(frames, path)) is not None:
         if wrong := _nothing(atoms) or _odd_state(atoms):
@@ -62,6 +73,26 @@ def read(path: Path) -> Iterator[ase.Atoms]:
         yield atoms
     if count == 0:
         raise InputError(f"{path} holds no frames; give a file with at least one structure.")
+
+
+def _frames(path: Path, format: str | None) -> Iterator[ase.Atoms]:
+    if format == "cp2k":
+        return iter(cp2k.read(path))
+    frames: Any = ase.io.iread(str(path), index=":", format=format, do_not_split_by_at_sign=True)
+    return frames
+
+
+def _converged(found: Judgement) -> Iterator[ase.Atoms]:
+    """The frames of converged calculations."""
+    found.check()
+    frames, all_frames = _frames(found.path, found.output.format), []
+    while (atoms := _next(frames, found.path)) is not None:
+        all_frames.append(atoms)
+    found.check(len(all_frames))
+    if found.refused:
+        warnings.warn(f"{found.told()} and are left out.", LeftOut, stacklevel=2)
+        all_frames = [all_frames[i] for i in found.converged]
+    return iter(all_frames)
 
 
 def _next(frames: Iterator[ase.Atoms], path: Path) -> ase.Atoms | None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,15 @@ class ClosureProblem:
             rows.append([0.1 * float(np.log(case.knudsen[0])), *spectra[:, :6].ravel()])
         return np.array(rows)
 
-    def validate(self, models: Closure) -> dict[str, Any]:
+    def at(self, directory: Path) -> "ClosureProblem":  # noqa: ARG002
+        """The same: its principle keeps no files."""
+        return self
+
+    def validate(
+        self,
+        models: Closure,
+        audited: Sequence[tuple[Case, Label]],  # noqa: ARG002
+    ) -> dict[str, Any]:
         """What must hold of any closure, and the kinetic solver's own error, measured on draws."""
         cases = self.initial.draw(CHECKED, 0)
         own = [label(self.equation, case, self.times).error for case in cases]

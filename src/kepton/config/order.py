@@ -71,5 +71,5 @@ class Order:
     def settings(self) -> dict[str, Any]:
         """JSON for the journal: all that must not change between runs, and the budget."""
         goal = asdict(self.goal)
-        budget = {name: goal.pop(name) for name in ("labels", "hours")}
+        budget = {name: goal.pop(name) for name in ("labels", "hours", "failures")}
         return self.problem.settings | {"goal": goal, "budget": budget} | self.choices

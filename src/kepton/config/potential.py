@@ -8,24 +8,33 @@ from pydantic import Field, field_validator
 
 from kepton import cores
 from kepton.atoms import Frames
+from kepton.atoms.crystals import crystal
 from kepton.atoms.files import read_structures
 from kepton.config.order import Order
 from kepton.config.sections import Budget, Count, Guarantee, Positive, Run, Section, checked, goal
 from kepton.errors import InputError, did_you_mean
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig
+from kepton.potential.geometry import Strain
 from kepton.potential.principle import TrainedPotential
 from kepton.potential.publish import PotentialPublication
 from kepton.potential.recipe import MEMBERS, sizes_of
-from kepton.principles import PRINCIPLES
+from kepton.principles import PRINCIPLES, Program
+
+Change = Annotated[float, Field(gt=-0.5, lt=1)]
+
+SHEAR = 1 / 3
+"""Of the largest change of the volume, that is its strain along each axis: shears as large as that"""
 
 KINDS: dict[str, Any] = PRINCIPLES | {"kepton": TrainedPotential}
 """Principles by the name that a campaign file gives them"""
 
 
 class System(Section):
-    """What is simulated: files that ASE reads, and charge and unpaired electrons of them all."""
+    """What is simulated: files or crystals, and charge and unpaired electrons of them all."""
 
-    structure: str | list[str]
+    structure: str | list[str] = []
+    crystal: str | list[str] = []
+    atoms: Count | None = None
     charge: int | None = None
     spin: Annotated[int, Field(ge=0)] | None = None
 
@@ -46,6 +55,8 @@ class Explore(Section):
     timestep_fs: Annotated[float, Field(gt=0, le=5)] = ExploreConfig.timestep_fs
     friction_per_fs: Annotated[float, Field(gt=0, le=1)] = ExploreConfig.friction_per_fs
     watch_fs: Positive = ExploreConfig.watch_fs
+    volume_change: tuple[Change, Change] = Strain.volume_change
+    shear: Annotated[float, Field(ge=0, lt=0.3)] | None = None
 
     @field_validator("temperature_K", mode="before")
     @classmethod
@@ -109,6 +120,8 @@ def order(path: Path, content: dict[str, Any]) -> Order:
     principle = _principle(file.principle, path.parent)
     for frames in structures:
         principle.check(frames)
+        if isinstance(principle, Program):
+            principle = principle.settled(frames)
     exploration = _exploration(file.explore)
     learner, runner = _recipes(file, structures)
     asked = goal(file.target.force_error, file.target, file.budget, file.run)
@@ -123,9 +136,8 @@ def order(path: Path, content: dict[str, Any]) -> Order:
 
 
 REMEDIES = {
-    "system": 'add [system] with structure = "FILE", anything that ASE reads',
-    "structure": 'add structure = "FILE", anything that ASE reads',
-    "principle": 'add [principle] with kind = "pyscf", "xtb", "ase" or "kepton"',
+    "system": 'add [system] with structure = "FILE", anything that ASE reads, or crystal = "Si"',
+    "principle": 'add [principle] with kind = "pyscf", "xtb", "espresso", "ase" or "kepton"',
     "target": "add [target] with force_error = 0.1 (eV/Å), say",
     "force_error": "add force_error = 0.1 (eV/Å), say",
 }
@@ -152,18 +164,28 @@ def _recipes(file: CampaignFile, structures: list[Frames]) -> tuple[Recipe, Reci
 
 
 def _structures(system: System, folder: Path) -> list[Frames]:
-    names = [system.structure] if isinstance(system.structure, str) else system.structure
-    if not names:
-        raise InputError("[system] structure is an empty list; name at least one file.")
-    structures = []
-    for name in names:
-        for atoms in read_structures(folder / Path(name).expanduser()):
-            if system.charge is not None:
-                atoms.info["charge"] = system.charge
-            if system.spin is not None:
-                atoms.info["spin"] = system.spin
-            structures.append(Frames.from_ase([atoms]))
-    return structures
+    found = [
+        atoms
+        for name in _listed(system.structure)
+        for atoms in read_structures(folder / Path(name).expanduser())
+    ]
+    found += [crystal(description, system.atoms) for description in _listed(system.crystal)]
+    if not found:
+        raise InputError(
+            '[system] names no structure; give structure = "FILE", anything that ASE reads, or '
+            'crystal = "Si", a formula with prototype and lattice constant where needed, such as '
+            '"NaCl rocksalt 5.64".'
+        )
+    for atoms in found:
+        if system.charge is not None:
+            atoms.info["charge"] = system.charge
+        if system.spin is not None:
+            atoms.info["spin"] = system.spin
+    return [Frames.from_ase([atoms]) for atoms in found]
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _principle(options: dict[str, Any], folder: Path) -> Any:
@@ -178,7 +200,7 @@ def _principle(options: dict[str, Any], folder: Path) -> Any:
             f"{', '.join(KINDS)}."
         )
     engine = KINDS[kind]
-    types = {f.name: f.type for f in fields(engine) if f.init}
+    types = {f.name: f.type for f in fields(engine) if f.init and f.metadata.get("setting", True)}
     for name, value in options.items():
         if name not in types:
             raise InputError(
@@ -194,9 +216,9 @@ def _principle(options: dict[str, Any], folder: Path) -> Any:
     if not works:
         raise InputError(f"kind = {kind!r} does not work on this machine: {how}")
     for name, expected in types.items():
-        if expected is Path:
-            if name not in options:
-                raise InputError(f"[principle] {name} is missing for kind = {kind!r}; name a file.")
+        if expected is Path and name not in options:
+            raise InputError(f"[principle] {name} is missing for kind = {kind!r}; name a file.")
+        if expected in (Path, Path | None) and name in options:
             options[name] = folder / Path(options[name]).expanduser()
     return engine(**options)
 
@@ -204,11 +226,11 @@ def _principle(options: dict[str, Any], folder: Path) -> Any:
 def _fits(value: Any, expected: Any) -> bool:
     if expected is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if expected is float:
+    if expected in (float, float | None):
         return isinstance(value, int | float) and not isinstance(value, bool)
     if expected is bool:
         return isinstance(value, bool)
-    if expected in (str, str | None, Path):
+    if expected in (str, str | None, Path, Path | None):
         return isinstance(value, str)
     return True
 
@@ -230,4 +252,14 @@ def _exploration(explore: Explore) -> ExploreConfig:
             f"[explore] audit_fs = {explore.audit_fs:g} is less than two looks of watch_fs = "
             f"{explore.watch_fs:g}; give a longer audit_fs."
         )
-    return ExploreConfig(**explore.model_dump())
+    least, most = explore.volume_change
+    if least > most:
+        raise InputError(
+            f"[explore] volume_change = [{least:g}, {most:g}]: the first is above the second; give "
+            "the least and the largest relative change of the volume, in this order."
+        )
+    chosen = explore.model_dump()
+    change, shear = chosen.pop("volume_change"), chosen.pop("shear")
+    if shear is None:
+        shear = SHEAR * max(abs(least), abs(most))
+    return ExploreConfig(**chosen, strain=Strain(change, shear))

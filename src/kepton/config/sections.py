@@ -33,6 +33,7 @@ class Budget(Section):
 
     labels: Count = Goal.labels
     hours: Positive | None = Goal.hours
+    failures: Annotated[float, Field(gt=0, le=1)] = Goal.failures
 
 
 class Run(Section):
@@ -56,6 +57,7 @@ def goal(error: float, target: Guarantee, budget: Budget, run: Run) -> Goal:
         coverage=target.coverage,
         labels=budget.labels,
         hours=budget.hours,
+        failures=budget.failures,
         seed_labels=run.seed_labels,
         batch_labels=run.batch_labels,
         seed=run.seed,

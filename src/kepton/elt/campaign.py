@@ -27,6 +27,7 @@ class Goal:
         coverage: fraction of the visited configurations that must be below the target
         labels: most labels that may be paid for, audits included
         hours: most wall time, none where not limited
+        failures: largest share of a batch whose labels fail before the campaign pauses
         seed_labels: samples labelled before the first training
         batch_labels: samples a round, at most; none: from the budget, see `batch`
         seed: of all random numbers
@@ -37,6 +38,7 @@ class Goal:
     coverage: float = 0.95
     labels: int = 500
     hours: float | None = None
+    failures: float = 0.5
     seed_labels: int = 24
     batch_labels: int | None = None
     seed: int = 0

@@ -1,4 +1,4 @@
-"""The journal: one SQLite file a campaign, in which nothing is ever overwritten."""
+"""The journal: one SQLite file a campaign, in which nothing that was paid for is ever lost."""
 
 import hashlib
 import json
@@ -150,7 +150,6 @@ class Journal:
 
         A model's id is added to the event's data as `model`.
         """
-        now = time.time()
         with self._transaction():
             for sample in samples:
                 self._db.execute(
@@ -159,11 +158,14 @@ class Journal:
             if model is not None:
                 cursor = self._db.execute("INSERT INTO models (data) VALUES (?)", (model,))
                 data = data | {"model": cursor.lastrowid}
-            cursor = self._db.execute(
-                "INSERT INTO events (time, kind, data) VALUES (?, ?, ?)",
-                (now, kind, _canonical(data)),
-            )
-        return Event(int(cursor.lastrowid or 0), now, kind, json.loads(_canonical(data)))
+            return self._event(kind, data)
+
+    def _event(self, kind: str, data: dict[str, Any]) -> Event:
+        now, text = time.time(), _canonical(data)
+        cursor = self._db.execute(
+            "INSERT INTO events (time, kind, data) VALUES (?, ?, ?)", (now, kind, text)
+        )
+        return Event(int(cursor.lastrowid or 0), now, kind, json.loads(text))
 
     def key(self, sample: bytes) -> str:
         """Content hash of a sample under this campaign's principle."""
@@ -189,6 +191,16 @@ class Journal:
                 "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?)",
                 (key, outcome.label, outcome.failure, outcome.seconds, time.time()),
             )
+
+    def withdraw(self, keys: Sequence[str], data: dict[str, Any]) -> Event:
+        """Take back the answers to some samples, which an event then tells of in their place."""
+        outcomes = [
+            {"key": key, "failure": o.failure, "seconds": o.seconds}
+            for key, o in self.outcomes(keys).items()
+        ]
+        with self._transaction():
+            self._db.executemany("DELETE FROM labels WHERE key = ?", [(key,) for key in keys])
+            return self._event("paused", data | {"outcomes": outcomes})
 
     def outcomes(self, keys: Iterable[str] | None = None) -> dict[str, Outcome]:
         """Recorded answers, of some samples in their order, or of all."""

@@ -94,8 +94,11 @@ class Problem(Protocol):
         """(len(samples), d) coordinates in which near means alike."""
         ...
 
-    def validate(self, models: Any) -> dict[str, Any]:
-        """Checks of the finished model, for the certificate."""
+    def validate(self, models: Any, audited: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        """Checks of the finished model, for the certificate.
+
+        Args:    audited: samples and labels of the last audit
+        """
         ...
 
     def encode(self, value: Any) -> bytes:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -36,9 +37,13 @@ from kepton.elt.campaign import (
 from kepton.elt.journal import Event, Journal, Outcome
 from kepton.elt.problem import Failure, Problem
 from kepton.elt.select import diverse
+from kepton.errors import InputError
 
 DEATHS_ALLOWED = 2
 """How often a sample may be alone with a worker that dies before it counts as a failure."""
+
+FEWEST_FAILURES = 4
+"""Fewer failures never pause a campaign."""
 
 TYPICAL = 6
 """One sample in so many is drawn from all that was visited, whatever its deviation, so that the
@@ -228,6 +233,7 @@ class _Run:
     def _label(self, keys: Sequence[str]) -> dict[str, Any]:
         self._fetch([key for key in keys if key])
         found = self.journal.outcomes(keys)
+        self._check_failures(found)
         good = [key for key in keys if key and found[key].label is not None]
         columns = {name: np.full(len(good), np.nan) for name in ("deviation", "error")}
         lost = {"deviation": float("nan"), "error": float("inf")}
@@ -249,6 +255,20 @@ class _Run:
             outcomes.append({"key": key, "failure": failure} | measured.get(key, lost))
         cost = sum(found[key].seconds for key in keys if key)
         return {"outcomes": outcomes, "label_seconds": cost}
+
+    def _check_failures(self, found: dict[str, Outcome]) -> None:
+        """Pause where most of a batch failed: what is wrong is not the samples."""
+        failed = {key: outcome.failure for key, outcome in found.items() if outcome.failure}
+        if len(failed) < FEWEST_FAILURES or len(failed) <= self.goal.failures * len(found):
+            return
+        reason, times = Counter(failed.values()).most_common(1)[0]
+        self.journal.withdraw(list(failed), {"reason": reason})
+        raise InputError(
+            f"{len(failed)} of {len(found)} labels failed, {times} of them so: {reason} Mend what "
+            "is wrong and run the same command again: they will be tried anew, and what succeeded "
+            "is kept. If such failures are to be expected, give [budget] failures = 1 and they "
+            "count as failed."
+        )
 
     def _fetch(self, keys: Sequence[str]) -> None:
         """Have every sample labelled that is not yet, each answer recorded as it arrives.

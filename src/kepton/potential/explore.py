@@ -13,7 +13,7 @@ from kepton.devices import ALL, EACH, shared_out
 from kepton.dynamics import Langevin, State, simulate
 from kepton.elt import Exploration, Failure
 from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
-from kepton.potential.geometry import Gate
+from kepton.potential.geometry import Gate, Strain
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ExploreConfig:
         timestep_fs: of the integrator
         friction_per_fs: of the Langevin thermostat
         watch_fs: time between two looks at the deviation
+        strain: of the cells of the given structures, where walks begin
     """
 
     temperature_K: tuple[float, float] = (300.0, 600.0)
@@ -38,6 +39,7 @@ class ExploreConfig:
     timestep_fs: float = 0.5
     friction_per_fs: float = 0.01
     watch_fs: float = 10.0
+    strain: Strain = Strain()
 
     def looks(self, length_fs: float) -> int:
         """Number of looks in a walk."""
@@ -174,10 +176,9 @@ def _walkers(
     """Where walkers begin, half of them hot from the given structures, and how they walk."""
     count = config.walkers
     scouts = count // 2
-    begin = concatenate(
-        [starts[i] for i in rng.integers(len(starts), size=scouts)]
-        + [known[i] for i in rng.integers(len(known), size=count - scouts)]
-    )
+    hot = concatenate([starts[i] for i in rng.integers(len(starts), size=scouts)])
+    rest = [known[i] for i in rng.integers(len(known), size=count - scouts)]
+    begin = concatenate([config.strain.of(hot, rng), *rest])
     low, high = config.temperature_K
     temperature = np.append(np.full(scouts, high), np.linspace(low, high, count - scouts))
     method = Langevin(config.timestep_fs, config.friction_per_fs, jnp.asarray(temperature))
@@ -203,11 +204,12 @@ def audit(
     looks = config.looks(config.audit_fs)
     moment = rng.integers(looks // 2, looks, size=count)
     keys = jax.random.split(jax.random.key(seed), count)
+    begins = config.strain.of(concatenate([starts[i] for i in origin]), rng)
     draws: list[Frames | Failure] = []
     for first in range(0, count, config.walkers):
         # the last group is filled up with walkers that are not used, so that one program serves all
         group = np.minimum(np.arange(first, first + config.walkers), count - 1)
-        begin = concatenate([starts[i] for i in origin[group]])
+        begin = begins[group]
         temperature = jnp.full(len(group), config.temperature_K[1])
         method = Langevin(config.timestep_fs, config.friction_per_fs, temperature)
         state = method.init(keys[group], ensemble, begin)

@@ -1,10 +1,11 @@
-"""Sound geometries: first samples by perturbation, and the gate that refuses broken ones."""
+"""Sound geometries: first samples, strains of cells, and the gate that refuses broken ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from ase.data import covalent_radii
+from scipy.linalg import expm
 from jaxtyping import Bool, Float
 
 from kepton.atoms.frames import Frames
@@ -64,8 +65,41 @@ class Gate:
         return finite & ~clash & np.array([whole(f) for f in range(len(frames))])
 
 
-def perturbed(structures: list[Frames], count: int, gate: Gate, seed: int) -> list[Frames]:
-    """First samples: each given structure, then its atoms displaced by Gaussian noise.
+@dataclass(frozen=True)
+class Strain:
+    """Random strains of cells that are periodic along all vectors, atoms moved with them.
+
+    x v^(1/3) exp(d)     v uniform in 1 + volume_change; d symmetric without trace, its components
+                         uniform in +-shear before their trace is taken off
+
+    Args:
+        volume_change: least and largest change of the volume, relative
+        shear: largest component of d
+    """
+
+    volume_change: tuple[float, float] = (0.0, 0.0)
+    shear: float = 0.0
+
+    def of(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        """Every frame with a strain of its own; those of other cells as they are."""
+        volume = rng.uniform(*self.volume_change, size=len(frames)) + 1.0
+        d = rng.uniform(-self.shear, self.shear, size=(len(frames), 3, 3))
+        d = np.triu(d) + np.swapaxes(np.triu(d, 1), 1, 2)
+        d -= np.trace(d, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3.0
+        deform = np.cbrt(volume)[:, None, None] * expm(d)
+        still = ~np.asarray(frames.pbc).all(axis=1)
+        deform[still] = np.eye(3)
+        return replace(
+            frames,
+            positions=np.asarray(frames.positions) @ deform,
+            cell=np.asarray(frames.cell) @ deform,
+        )
+
+
+def perturbed(
+    structures: list[Frames], count: int, gate: Gate, seed: int, strain: Strain = Strain()
+) -> list[Frames]:
+    """First samples: each given structure, then strained, its atoms displaced by Gaussian noise.
 
     x_i + a l_i xi,   xi standard normal, a in AMPLITUDES in turn, l_i the shortest bond of atom i
 
@@ -87,7 +121,8 @@ def perturbed(structures: list[Frames], count: int, gate: Gate, seed: int) -> li
         amplitude = AMPLITUDES[tries % len(AMPLITUDES)] * 0.99 ** (tries // (10 * count))
         bond = np.minimum(_distances(start)[0].min(axis=2), 2.0)[..., None]
         noise = rng.standard_normal(start.positions.shape)
-        moved = start.with_positions(start.positions + amplitude * bond * noise)
+        strained = strain.of(start, rng)
+        moved = strained.with_positions(strained.positions + amplitude * bond * noise)
         tries += 1
         if gate.sound(moved)[0]:
             samples.append(moved)

@@ -40,6 +40,8 @@ class PotentialPublication:
                 "walk_fs": exploration.audit_fs,
                 "timestep_fs": exploration.timestep_fs,
                 "friction_per_fs": exploration.friction_per_fs,
+                "volume_change": list(exploration.strain.volume_change),
+                "shear": exploration.strain.shear,
                 "structures": [
                     atoms.get_chemical_formula()
                     for frames in problem.structures

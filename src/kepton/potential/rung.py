@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels
 from kepton.atoms.neighbors import neighbors
+from kepton.atoms.units import GPA
 from kepton.dynamics import VelocityVerlet, simulate
 from kepton.dynamics.state import kinetic_energy
 from kepton.elt import Exploration, Failure
@@ -22,8 +24,11 @@ from kepton.potential.file import from_bytes, to_bytes
 from kepton.potential.geometry import Gate, perturbed
 from kepton.potential.recipe import Recipe
 from kepton.potential.train import Point, train
+from kepton.principles import Program
 
 DRIFT_STEPS = 2000
+CALCULATIONS = "calculations"
+"""Where a program keeps its calculations in a campaign's directory"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,12 @@ class PotentialProblem:
         ]
         return {"principle": self.principle.settings, "system": start}
 
+    def at(self, directory: Path) -> "PotentialProblem":
+        """The same, whose principle keeps its calculations in a directory, where it is a program."""
+        if not isinstance(self.principle, Program):
+            return self
+        return replace(self, principle=replace(self.principle, folder=directory / CALCULATIONS))
+
     @property
     def gate(self) -> Gate:
         """Refuses broken geometries."""
@@ -73,7 +84,8 @@ class PotentialProblem:
 
     def seed(self, count: int, key: int) -> Sequence[Frames]:
         """The given structures and perturbations of them."""
-        return perturbed(list(self.structures), count, self.gate, key)
+        starts = list(self.structures)
+        return perturbed(starts, count, self.gate, key, self.exploration.strain)
 
     def explore(
         self, models: Ensemble, data: Sequence[Frames], trust: float, key: int
@@ -153,11 +165,34 @@ class PotentialProblem:
         lists = neighbors(frames, models.cutoff)
         return np.asarray(models.members.features(frames, lists), float)
 
-    def validate(self, models: Ensemble) -> dict[str, Any]:
-        """Energy drift at constant energy, from the first structure at the top temperature.
+    def validate(self, models: Ensemble, audited: Sequence[tuple[Frames, Label]]) -> dict[str, Any]:
+        """Errors that the certificate does not bound, and what dynamics at constant energy keeps.
 
-        Returns: `nve_drift_meV_per_atom_ps`, `nve_fluctuation_meV_per_atom`
+        Returns: root mean square errors over the audit, `energy_error_meV_per_atom` and, where
+            there are virials, `stress_error_GPa`; from the first structure at the top temperature
+            `nve_drift_meV_per_atom_ps`, `nve_fluctuation_meV_per_atom`
         """
+        return self._unbounded_errors(models, audited) | self._drift(models)
+
+    def _unbounded_errors(
+        self, models: Ensemble, audited: Sequence[tuple[Frames, Label]]
+    ) -> dict[str, Any]:
+        if not audited:
+            return {}
+        frames = concatenate([sample for sample, _ in audited])
+        label = concatenate_labels([label for _, label in audited])
+        answer = predict(models, frames)[0]
+        atoms = np.asarray(frames.mask).sum(axis=1)
+        off = (answer.energy - label.energy) / atoms
+        errors = {"energy_error_meV_per_atom": round(1e3 * _rms(off), 6)}
+        stressed = np.isfinite(label.virial).all(axis=(1, 2))
+        if stressed.any():
+            volume = np.abs(np.linalg.det(np.asarray(frames.cell)[stressed]))[:, None, None]
+            off = (np.asarray(answer.virial) - label.virial)[stressed] / volume
+            errors["stress_error_GPa"] = round(_rms(off) * GPA, 6)
+        return errors
+
+    def _drift(self, models: Ensemble) -> dict[str, Any]:
         start = self.structures[0]
         method = VelocityVerlet(self.exploration.timestep_fs)
         top = self.exploration.temperature_K[1]
@@ -195,6 +230,10 @@ class PotentialProblem:
     def __getstate__(self) -> dict[str, Any]:
         """What a worker needs: it labels, and hears of no progress."""
         return self.__dict__ | {"progress": None}
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def encode(value: Frames | Label) -> bytes:

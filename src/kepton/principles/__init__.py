@@ -1,9 +1,19 @@
 """First-principles engines: Frames -> Label."""
 
 from kepton.principles.ase import ASECalculator
-from kepton.principles.principle import Principle
+from kepton.principles.espresso import Espresso
+from kepton.principles.principle import Principle, Program
 from kepton.principles.pyscf import PySCF
 from kepton.principles.registry import PRINCIPLES, doctor
 from kepton.principles.xtb import XTB
 
-__all__ = ["PRINCIPLES", "XTB", "ASECalculator", "Principle", "PySCF", "doctor"]
+__all__ = [
+    "PRINCIPLES",
+    "XTB",
+    "ASECalculator",
+    "Espresso",
+    "Principle",
+    "Program",
+    "PySCF",
+    "doctor",
+]

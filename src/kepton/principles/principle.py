@@ -4,7 +4,8 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import ase
 import numpy as np
@@ -33,6 +34,20 @@ class Principle(Protocol):
     @staticmethod
     def availability() -> tuple[bool, str]:
         """Whether it works on this machine, and its version or how to get it."""
+        ...
+
+
+@runtime_checkable
+class Program(Principle, Protocol):
+    """An engine that is a program of its own: a dataclass that may keep its calculations."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where calculations stay, so that a rerun reads what has ended; none: nowhere."""
+        ...
+
+    def settled(self, frames: Frames) -> "Program":
+        """The same, knowing the elements it is for, so that `settings` name their files."""
         ...
 
 

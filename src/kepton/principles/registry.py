@@ -1,12 +1,15 @@
 """The engines by the name that a campaign file gives them."""
 
 from kepton.principles.ase import ASECalculator
+from kepton.principles.espresso import Espresso
+from kepton.principles.principle import Principle
 from kepton.principles.pyscf import PySCF
 from kepton.principles.xtb import XTB
 
-PRINCIPLES: dict[str, type[PySCF] | type[XTB] | type[ASECalculator]] = {
+PRINCIPLES: dict[str, type[Principle]] = {
     "pyscf": PySCF,
     "xtb": XTB,
+    "espresso": Espresso,
     "ase": ASECalculator,
 }
 """kind -> class; an engine itself is imported when it is first asked for something."""
