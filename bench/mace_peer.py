@@ -12,7 +12,7 @@ import ase.io
 import numpy as np
 
 from kepton.atoms import Frames, Label
-from peer import call
+from peers import call
 
 SETTINGS = (
     *("--model", "MACE", "--num_channels", "32", "--max_L", "1", "--r_max", "5.0"),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from peer import call
+from peers import call
 
 ROOT = Path(__file__).resolve().parents[1]
 WATER = ROOT.parent / "shared" / "data" / "water"

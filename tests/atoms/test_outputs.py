@@ -29,7 +29,7 @@ OUTPUTS = Path(__file__).parent / "outputs"
     ],
 )
 def test_an_unconverged_calculation_is_refused_with_its_reason(name, reason):
-    with pytest.raises(InputError, match="1 of 1 calculations of .* did not converge") as told:
+    with pytest.raises(InputError, match=r"1 of 1 calculations of .* did not converge") as told:
         read_labelled(OUTPUTS / name)
     assert reason in str(told.value)
 
@@ -121,7 +121,10 @@ def _outcar(*changes):
         f"---- Iteration      1({n:4d})  ----\n  total energy-change (2. order) :{c: .7E}  (0.0)\n"
         for n, c in enumerate(changes, 1)
     )
-    return f"{cycles}---- aborting loop because EDIFF is reached ----\n  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n"
+    return (
+        f"{cycles}---- aborting loop because EDIFF is reached ----\n"
+        "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n"
+    )
 
 
 def _vasprun(*energies):

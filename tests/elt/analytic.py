@@ -59,6 +59,7 @@ class Analytic:
     wrong: tuple[float, float] = (2.0, 2.0)
     spread: float = 0.0
     coarse: float = 0.0
+    offline: Path | None = None
     settings: dict[str, Any] = field(default_factory=lambda: {"principle": {"curve": "bump"}})
 
     def seed(self, count: int, key: int) -> Sequence[float]:
@@ -102,6 +103,8 @@ class Analytic:
             with open(self.log, "a") as log:
                 log.write(f"{sample!r}\n")
         time.sleep(self.spread * (sample * 1e4 % 1.0))
+        if self.offline is not None and self.offline.exists():
+            return Failure("The licence server does not answer.")
         if self.deadly[0] <= sample <= self.deadly[1]:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.wrong[0] <= sample <= self.wrong[1]:

@@ -16,6 +16,7 @@ from analytic import SMALL, Analytic, climb, essence
 from kepton.elt.campaign import Goal
 from kepton.elt.journal import Journal
 from kepton.elt.run import Observer, process_pool, replay, run
+from kepton.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +186,32 @@ def test_process_pools_end_with_their_parent(tmp_path):
             return
         time.sleep(0.1)
     pytest.fail("the worker outlived its parent by five seconds")
+
+
+def test_most_labels_failing_pauses_the_campaign_and_the_rerun_tries_them_anew(tmp_path):
+    problem = Analytic(offline=tmp_path / "offline")
+    problem.offline.touch()
+    journal = Journal(tmp_path / "journal.db", problem.settings)
+    told = r"6 of 6 labels failed, 6 of them so: The licence server .* tried anew"
+    for _ in range(2):
+        with pytest.raises(InputError, match=told):
+            run(problem, one_round(), journal, partial(process_pool, 2), 2)
+    paused = [event.data for event in journal.events() if event.kind == "paused"]
+    assert [len(data["outcomes"]) for data in paused] == [6, 6]
+    assert not journal.outcomes()
+    problem.offline.unlink()
+    result = run(problem, one_round(), journal, partial(process_pool, 2), 2)
+    assert result.stop.certified
+    assert not [m for m in result.state.measured if m.failure]
+
+
+def test_failures_that_are_to_be_expected_count_as_failed(tmp_path):
+    problem = Analytic(refused=(-1.0, 0.0))
+    goal = one_round(seed=1)
+    with pytest.raises(InputError, match=r"[45] of 6 labels failed, .* not defined here"):
+        run(problem, goal, Journal(tmp_path / "a.db", problem.settings), partial(process_pool, 2))
+    goal = replace(goal, failures=1.0)
+    result = run(
+        problem, goal, Journal(tmp_path / "b.db", problem.settings), partial(process_pool, 2)
+    )
+    assert len([m for m in result.state.measured if m.failure]) >= 4

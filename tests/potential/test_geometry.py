@@ -7,7 +7,7 @@ from ase.build import bulk, molecule
 
 from kepton.atoms import Frames, concatenate, split
 from kepton.errors import InputError
-from kepton.potential.geometry import CLASH, TORN, Gate, perturbed
+from kepton.potential.geometry import CLASH, TORN, Gate, Strain, perturbed
 
 
 def frames(*atoms):
@@ -109,3 +109,29 @@ def test_splitting_undoes_concatenation():
         assert a.composition == b.composition
         for name in ("positions", "species", "cell", "pbc", "mask", "charge", "spin"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_strains_fill_the_range_and_move_atoms_with_the_cell():
+    silicon, water = (Frames.from_ase([a]) for a in (bulk("Si", cubic=True), molecule("H2O")))
+    strain = Strain((-0.05, 0.1), 0.02)
+    frames = silicon.tile(500)
+    strained = strain.of(frames, np.random.default_rng(0))
+    change = np.linalg.det(strained.cell) / np.linalg.det(frames.cell) - 1.0
+    assert -0.05 <= change.min() < -0.045
+    assert 0.095 < change.max() <= 0.1
+    assert change.mean() == pytest.approx(0.025, abs=4 * 0.15 / np.sqrt(12 * 500))
+    deform = np.linalg.solve(np.asarray(frames.cell), strained.cell)
+    np.testing.assert_allclose(deform, np.swapaxes(deform, 1, 2), atol=1e-12)
+    shears = deform[:, [0, 0, 1], [1, 2, 2]]
+    assert 0.018 < np.abs(shears).max() < 0.02 * np.cbrt(1.1) * (1 + 0.03)
+    np.testing.assert_allclose(strained.positions, frames.positions @ deform, atol=1e-12)
+    same = strain.of(water, np.random.default_rng(0))
+    np.testing.assert_array_equal(same.positions, water.positions)
+
+
+def test_first_samples_are_strained_too():
+    start = Frames.from_ase([bulk("Si", cubic=True)])
+    samples = perturbed([start], 30, Gate.of([start]), 0, Strain((-0.05, 0.05), 0.0))
+    change = [np.linalg.det(s.cell[0]) / np.linalg.det(start.cell[0]) - 1.0 for s in samples]
+    assert change[0] == 0.0
+    assert np.std(change[1:]) == pytest.approx(0.1 / np.sqrt(12), rel=0.4)

@@ -14,6 +14,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from kepton.atoms.units import BOHR, GPA, HARTREE
 from kepton.errors import InputError
 
+MOST_BETWEEN = 5
+"""Lines between a heading and its table"""
 _NUMBER = r"[-+]?\d+\.\d+(?:[Ee][-+]?\d+)?"
 _THREE = re.compile(rf"({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})")
 
@@ -73,13 +75,12 @@ def _add(atoms: ase.Atoms, line: str, file: Iterator[str]) -> None:
 
 def _table(file: Iterator[str], row: str) -> Iterator[str]:
     """The rows that follow a heading, after a few other lines."""
-    begun, lines = False, 0
-    for line in file:
-        lines += 1
+    begun = False
+    for count, line in enumerate(file):
         if re.search(row, line):
             begun = True
             yield line
-        elif begun or lines > 6:
+        elif begun or count > MOST_BETWEEN:
             return
 
 

@@ -23,7 +23,7 @@ from kepton.principles import PRINCIPLES, Program
 Change = Annotated[float, Field(gt=-0.5, lt=1)]
 
 SHEAR = 1 / 3
-"""Of the largest change of the volume, that is its strain along each axis: shears as large as that"""
+"""Of the largest change of the volume: shears are as large as its strain along an axis"""
 
 KINDS: dict[str, Any] = PRINCIPLES | {"kepton": TrainedPotential}
 """Principles by the name that a campaign file gives them"""
@@ -32,8 +32,8 @@ KINDS: dict[str, Any] = PRINCIPLES | {"kepton": TrainedPotential}
 class System(Section):
     """What is simulated: files or crystals, and charge and unpaired electrons of them all."""
 
-    structure: str | list[str] = []
-    crystal: str | list[str] = []
+    structure: str | list[str] = ""
+    crystal: str | list[str] = ""
     atoms: Count | None = None
     charge: int | None = None
     spin: Annotated[int, Field(ge=0)] | None = None
@@ -185,7 +185,7 @@ def _structures(system: System, folder: Path) -> list[Frames]:
 
 
 def _listed(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else names
+    return names if isinstance(names, list) else [names] if names else []
 
 
 def _principle(options: dict[str, Any], folder: Path) -> Any:

@@ -13,7 +13,7 @@ from kepton.devices import ALL, EACH, shared_out
 from kepton.dynamics import Langevin, State, simulate
 from kepton.elt import Exploration, Failure
 from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
-from kepton.potential.geometry import Gate, Strain
+from kepton.potential.geometry import UNSTRAINED, Gate, Strain
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ExploreConfig:
     timestep_fs: float = 0.5
     friction_per_fs: float = 0.01
     watch_fs: float = 10.0
-    strain: Strain = Strain()
+    strain: Strain = UNSTRAINED
 
     def looks(self, length_fs: float) -> int:
         """Number of looks in a walk."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from ase.data import covalent_radii
-from scipy.linalg import expm
 from jaxtyping import Bool, Float
+from scipy.linalg import expm
 
 from kepton.atoms.frames import Frames
 from kepton.atoms.neighbors import neighbors
@@ -96,8 +96,11 @@ class Strain:
         )
 
 
+UNSTRAINED = Strain()
+
+
 def perturbed(
-    structures: list[Frames], count: int, gate: Gate, seed: int, strain: Strain = Strain()
+    structures: list[Frames], count: int, gate: Gate, seed: int, strain: Strain = UNSTRAINED
 ) -> list[Frames]:
     """First samples: each given structure, then strained, its atoms displaced by Gaussian noise.
 

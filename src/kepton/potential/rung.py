@@ -72,10 +72,10 @@ class PotentialProblem:
         return {"principle": self.principle.settings, "system": start}
 
     def at(self, directory: Path) -> "PotentialProblem":
-        """The same, whose principle keeps its calculations in a directory, where it is a program."""
+        """The same; a principle that is a program keeps its calculations in the directory."""
         if not isinstance(self.principle, Program):
             return self
-        return replace(self, principle=replace(self.principle, folder=directory / CALCULATIONS))
+        return replace(self, principle=self.principle.keeping(directory / CALCULATIONS))
 
     @property
     def gate(self) -> Gate:

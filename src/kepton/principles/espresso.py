@@ -19,7 +19,7 @@ from kepton.elt import Failure
 from kepton.errors import InputError
 from kepton.principles import pseudopotentials
 from kepton.principles.principle import Refusal, answer, check_electrons, nearest
-from kepton.principles.program import check_program, executable, run_program, workplace
+from kepton.principles.program import Place, check_program, executable, workplace
 from kepton.principles.pseudopotentials import Pseudopotential
 
 INSTALL = "Debian: apt-get install quantum-espresso quantum-espresso-data"
@@ -65,9 +65,11 @@ class Espresso:
     """Free energy, forces and stress by pw.x, on one core.
 
     The mesh of k-points holds ceil(|b| / k_spacing) points along a reciprocal vector b, so it
-    follows the cell, and one where the direction is not periodic or atoms leave VACUUM free. Occupations are smeared by
-    the cold function, which changes nothing in an insulator; with smearing_eV = 0 they are fixed.
-    What is left open follows from `accuracy`.
+    follows the cell, and one where the direction is not periodic or atoms leave VACUUM free.
+    Symmetry is not used: pw.x would add to a shifted mesh the points that the lattice's symmetry asks
+    for, and the energy would jump where a strain breaks it (by 10 meV in two atoms of silicon).
+    Occupations are smeared by the cold function, which changes nothing in an insulator; with
+    smearing_eV = 0 they are fixed. What is left open follows from `accuracy`.
 
     An SCF that does not converge is tried again with more careful mixing, and then with another
     diagonalisation. With a `folder`, input and output of every calculation stay there, and one that
@@ -103,6 +105,10 @@ class Espresso:
     def settled(self, frames: Frames) -> "Espresso":
         """The same, knowing which elements it is for, so that `settings` say all."""
         return replace(self, elements=tuple(sorted({*self.elements, *frames.symbols})))
+
+    def keeping(self, folder: Path) -> "Espresso":
+        """The same, whose calculations stay in a folder, so that a rerun reads what has ended."""
+        return replace(self, folder=folder)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -156,8 +162,8 @@ class Espresso:
             raise InputError(f"smearing_eV = {self.smearing_eV:g}; give 0 to 2 eV.")
         if self.pseudopotentials is not None and not self.pseudopotentials.is_dir():
             raise InputError(
-                f"pseudopotentials = '{self.pseudopotentials}' is not a folder; name one that holds "
-                "UPF files."
+                f"pseudopotentials = '{self.pseudopotentials}' is not a folder; name one that "
+                "holds UPF files."
             )
         files = self._files(frames.symbols)
         wave, density = self._cutoffs(files)
@@ -183,14 +189,15 @@ class Espresso:
         name = hashlib.blake2b(
             "".join([text, *(file.digest for file in files.values())]).encode(), digest_size=12
         ).hexdigest()
-        with workplace(self.folder, name) as place:
+        with workplace(self.folder, name, self.time_limit_min) as place:
             for number, attempt in enumerate(ATTEMPTS, 1):
-                if not _ended(place):
+                if not _ended(place.folder):
                     self._attempt(place, text, files, attempt)
-                result = _read(place)
+                shutil.rmtree(place.folder / SCRATCH, ignore_errors=True)
+                result = _read(place.folder)
                 if result is not None:
                     return _labelled(frames, result, number, self.xc)
-                (place / OUTPUT).rename(place / f"attempt-{number}.out")
+                (place.folder / OUTPUT).rename(place.folder / f"attempt-{number}.out")
         raise Refusal(
             f"The SCF of pw.x did not converge in {len(ATTEMPTS)} times {CYCLES} cycles, with "
             f"mixing_beta down to {ATTEMPTS[-1]['mixing_beta']}."
@@ -200,7 +207,7 @@ class Espresso:
         (atoms,) = frames.to_ase()
         wave, density = self._cutoffs(files)
         spin, periodic = int(frames.spin[0]), bool(np.all(frames.pbc))
-        system: dict[str, Any] = {"ecutwfc": wave, "ecutrho": density}
+        system: dict[str, Any] = {"ecutwfc": wave, "ecutrho": density, "nosym": True}
         if self.smearing_eV:
             width = self.smearing_eV / Rydberg
             system |= {"occupations": "smearing", "smearing": "cold", "degauss": round(width, 8)}
@@ -243,18 +250,16 @@ class Espresso:
         return a, b, c
 
     def _attempt(
-        self, place: Path, text: str, files: dict[str, Pseudopotential], how: dict[str, Any]
+        self, place: Place, text: str, files: dict[str, Pseudopotential], how: dict[str, Any]
     ) -> None:
-        scratch = place / SCRATCH
+        scratch = place.folder / SCRATCH
         scratch.mkdir(exist_ok=True)
         for file in files.values():
             shutil.copyfile(file.path, scratch / file.path.name)
         lines = "".join(f"   {name} = {value!r}\n" for name, value in how.items())
-        (place / INPUT).write_text(text.replace("&ELECTRONS\n", f"&ELECTRONS\n{lines}"))
-        try:
-            run_program(self.command, ["-in", INPUT], place, OUTPUT, self.time_limit_min)
-        finally:
-            shutil.rmtree(scratch)
+        told = text.replace("&ELECTRONS\n", f"&ELECTRONS\n{lines}")
+        (place.folder / INPUT).write_text(told)
+        place.run(self.command, ["-in", INPUT], OUTPUT, self.time_limit_min)
 
     @staticmethod
     def availability() -> tuple[bool, str]:
@@ -287,7 +292,11 @@ def _read(place: Path) -> ase.Atoms | None:
         return None
     if wrong := re.search(r"%%%+\s*\n\s*Error in routine\s+(.*?)\n\s*%%%+", text, re.DOTALL):
         said = " ".join(wrong[1].split())
-        remedy = "; give smearing_eV = 0.1, say" if "the system is metallic" in said else ""
+        remedy = (
+            "; give smearing_eV = 0.1, say"
+            if "system is metallic" in said or "smearing" in said
+            else ""
+        )
         raise Refusal(f"pw.x stopped: {said}{remedy}.")
     if "convergence has been achieved" not in text or not _ended(place):
         last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

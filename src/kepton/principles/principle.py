@@ -3,8 +3,8 @@
 import difflib
 import warnings
 from collections.abc import Callable, Iterable
-from time import perf_counter
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
 import ase
@@ -39,11 +39,10 @@ class Principle(Protocol):
 
 @runtime_checkable
 class Program(Principle, Protocol):
-    """An engine that is a program of its own: a dataclass that may keep its calculations."""
+    """An engine that is a program of its own, and may keep its calculations."""
 
-    @property
-    def folder(self) -> Path | None:
-        """Where calculations stay, so that a rerun reads what has ended; none: nowhere."""
+    def keeping(self, folder: Path) -> "Program":
+        """The same, whose calculations stay in a folder, so that a rerun reads what has ended."""
         ...
 
     def settled(self, frames: Frames) -> "Program":

@@ -1,19 +1,24 @@
 """Engines that are programs: run in a folder of their own, under a time limit."""
 
-import ctypes
+import fcntl
 import os
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kepton.errors import InputError
 from kepton.principles.principle import Refusal
+
+LOCK = "lock"
+LOOK_S = 0.5
+"""How often it is looked whether another process has finished"""
 
 
 def executable(command: str) -> str | None:
@@ -31,56 +36,36 @@ def check_program(kind: str, command: str, install: str) -> None:
         )
 
 
-@contextmanager
-def workplace(folder: Path | None, name: str) -> Iterator[Path]:
-    """The folder of one task: a lasting one, or where none is given one that goes with it.
+@dataclass(frozen=True)
+class Place:
+    """The folder of one calculation, locked for this process and the program that it calls.
 
-    Args:    folder: of all tasks;  name: of this one, by which a rerun finds it
+    A program goes on when the process that called it is killed, and holds the lock until it ends:
+    a rerun waits for it and reads what it found.
     """
-    if folder is None:
-        with TemporaryDirectory(prefix="kepton-") as place:
-            yield Path(place)
-    else:
-        place = folder / name
-        place.mkdir(parents=True, exist_ok=True)
-        yield place
 
+    folder: Path
+    lock: int
 
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-PR_SET_PDEATHSIG = 1
+    def run(self, command: str, arguments: list[str], output: str, time_limit_min: float) -> None:
+        """Run a program on one core; what it prints goes to the file `output`.
 
-
-def _die_with_parent() -> None:
-    assert LIBC is not None
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def run_program(
-    command: str, arguments: list[str], folder: Path, output: str, time_limit_min: float
-) -> int:
-    """Run a program on one core in a folder; its exit status.
-
-    Output and error stream go to the file `output`. A program that exceeds its time limit is killed
-    with all that it started; on Linux it dies with the process that called it, so that a rerun never
-    meets it in its folder.
-
-    Raises:
-        Refusal: the time limit
-    """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with (folder / output).open("wb") as file:
-        process = subprocess.Popen(
-            [*shlex.split(command), *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
+        Raises:
+            Refusal: it exceeded the time limit, and was killed with all that it started
+        """
+        with (self.folder / output).open("wb") as file:
+            process = subprocess.Popen(
+                [*shlex.split(command), *arguments],
+                cwd=self.folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(self.lock,),
+            )
         try:
-            return process.wait(60.0 * time_limit_min)
+            process.wait(60.0 * time_limit_min)
         except subprocess.TimeoutExpired as error:
             raise Refusal(
                 f"{command} did not end within time_limit_min = {time_limit_min:g}."
@@ -89,3 +74,41 @@ def run_program(
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+@contextmanager
+def workplace(folder: Path | None, name: str, time_limit_min: float) -> Iterator[Place]:
+    """The place of one calculation: a lasting one, or where no folder is given one that goes.
+
+    Args:    folder: of all calculations;  name: of this one, by which a rerun finds it
+    Raises:  Refusal: another process worked on it longer than the time limit
+    """
+    if folder is None:
+        with TemporaryDirectory(prefix="kepton-") as place, _locked(Path(place), 0.0) as lock:
+            yield Place(Path(place), lock)
+    else:
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        with _locked(place, time_limit_min) as lock:
+            yield Place(place, lock)
+
+
+@contextmanager
+def _locked(place: Path, time_limit_min: float) -> Iterator[int]:
+    lock = os.open(place / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    end = time.monotonic() + 60.0 * time_limit_min
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise Refusal(
+                        f"Another process worked on {place} for longer than time_limit_min = "
+                        f"{time_limit_min:g}."
+                    ) from error
+                time.sleep(LOOK_S)
+        yield lock
+    finally:
+        os.close(lock)
