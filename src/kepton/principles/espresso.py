@@ -66,8 +66,8 @@ class Espresso:
 
     The mesh of k-points holds ceil(|b| / k_spacing) points along a reciprocal vector b, so it
     follows the cell, and one where the direction is not periodic or atoms leave VACUUM free.
-    Symmetry is not used: pw.x would add to a shifted mesh the points that the lattice's symmetry asks
-    for, and the energy would jump where a strain breaks it (by 10 meV in two atoms of silicon).
+    Symmetry is not used: pw.x would add to a shifted mesh the points that the lattice's symmetry
+    asks for, and the energy would jump where a strain breaks it (10 meV in two atoms of silicon).
     Occupations are smeared by the cold function, which changes nothing in an insulator; with
     smearing_eV = 0 they are fixed. What is left open follows from `accuracy`.
 
@@ -292,11 +292,8 @@ def _read(place: Path) -> ase.Atoms | None:
         return None
     if wrong := re.search(r"%%%+\s*\n\s*Error in routine\s+(.*?)\n\s*%%%+", text, re.DOTALL):
         said = " ".join(wrong[1].split())
-        remedy = (
-            "; give smearing_eV = 0.1, say"
-            if "system is metallic" in said or "smearing" in said
-            else ""
-        )
+        metal = "system is metallic" in said or "smearing is needed" in said
+        remedy = "; give smearing_eV = 0.1, say" if metal else ""
         raise Refusal(f"pw.x stopped: {said}{remedy}.")
     if "convergence has been achieved" not in text or not _ended(place):
         last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
