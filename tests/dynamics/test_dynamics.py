@@ -1,14 +1,23 @@
 """Integrators and the program that runs them, on force fields known in closed form."""
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from force_fields import (
+    HYDROGEN,
+    OMEGA,
+    STIFFNESS,
+    Edge,
+    Harmonic,
+    LennardJones,
+    cluster,
+    crystal,
+    hydrogens,
+    keys,
+)
 from scipy import stats
 
 from kepton.atoms import Frames, concatenate
@@ -27,79 +36,6 @@ from kepton.dynamics.integrate import LEAP
 from kepton.dynamics.simulate import _run
 from kepton.dynamics.state import State
 from kepton.errors import InputError
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["stiffness"], meta_fields=["cutoff"])
-@dataclass(frozen=True)
-class Harmonic:
-    """E = sum_i k x_i^2 / 2."""
-
-    stiffness: float | jax.Array
-    cutoff: float = 3.0
-
-    def energy_and_forces(self, frames, neighbors):  # noqa: ARG002
-        x = jnp.where(frames.mask[..., None], frames.positions, 0.0)
-        return 0.5 * self.stiffness * (x**2).sum(axis=(1, 2)), -self.stiffness * frames.positions
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["edge", "cutoff"])
-@dataclass(frozen=True)
-class Edge:
-    """No force up to |x| = edge, and no number beyond."""
-
-    edge: float = 1.0
-    cutoff: float = 3.0
-
-    def energy_and_forces(self, frames, neighbors):  # noqa: ARG002
-        beyond = (jnp.abs(frames.positions) > self.edge).any(axis=(1, 2))
-        return jnp.where(beyond, jnp.nan, 0.0), jnp.zeros_like(frames.positions)
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["depth", "width"], meta_fields=["cutoff"])
-@dataclass(frozen=True)
-class LennardJones:
-    """E = sum_pairs 4 e ((s/r)^12 - (s/r)^6) (1 - (r/r_c)^2)^3 for r < r_c."""
-
-    depth: float | jax.Array = 0.0104
-    width: float | jax.Array = 3.4
-    cutoff: float = 6.0
-
-    def energy_and_forces(self, frames, neighbors):
-        def total(positions):
-            r = neighbors.vectors(frames.with_positions(positions))
-            square = jnp.minimum((r**2).sum(axis=-1), self.cutoff**2)
-            six = (self.width**2 / square) ** 3
-            fade = (1 - square / self.cutoff**2) ** 3
-            pairs = jnp.where(neighbors.mask, 2 * self.depth * (six**2 - six) * fade, 0.0)
-            return pairs.sum(), pairs.sum(axis=(1, 2))
-
-        (_, energy), slope = jax.value_and_grad(total, has_aux=True)(frames.positions)
-        return energy, -slope
-
-
-STIFFNESS = 40.0
-HYDROGEN = 1.008
-OMEGA = np.sqrt(STIFFNESS / HYDROGEN * ACCELERATION)
-
-
-def keys(count, seed=0):
-    return jax.random.split(jax.random.key(seed), count)
-
-
-def hydrogens(walkers, atoms=1):
-    return Frames.from_ase([Atoms(f"H{atoms}", np.zeros((atoms, 3)))] * walkers)
-
-
-def cluster():
-    """Thirteen argon atoms near the icosahedron."""
-    golden = (1 + 5**0.5) / 2
-    corners = [(0, a, b * golden) for a in (1, -1) for b in (1, -1)]
-    corners = [np.roll(c, k) for c in corners for k in range(3)]
-    return Atoms("Ar13", np.vstack([np.zeros((1, 3)), corners]) * 3.7 / np.hypot(1, golden))
-
-
-def crystal(repeat=3):
-    return bulk("Ar", "fcc", a=5.4, cubic=True) * repeat
 
 
 def total_energy(state):

@@ -18,7 +18,7 @@ ALL_PAIRS = 40
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["index", "shift", "mask", "built_at"],
+    data_fields=["index", "shift", "mask", "built_at", "built_in", "inverse_cell"],
     meta_fields=["reach", "segments"],
 )
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Neighbors:
         shift: the image it is taken from, in cell vectors
         mask: true where there is a neighbour
         built_at: the positions for which the list was made, Å
+        built_in: the cell for which the list was made, Å
+        inverse_cell: its inverse, 1/Å; zero where there is no cell
         reach: the distance up to which the list is complete at `built_at`, Å; static
         segments: (atomic number, number of slots) in the order of the slots; static
     """
@@ -41,6 +43,8 @@ class Neighbors:
     shift: Float[Real, "b n m 3"]
     mask: Bool[Real, "b n m"]
     built_at: Float[Real, "b n 3"]
+    built_in: Float[Real, "b 3 3"]
+    inverse_cell: Float[Real, "b 3 3"]
     reach: float
     segments: tuple[tuple[int, int], ...]
 
@@ -71,9 +75,22 @@ class Neighbors:
         return np.where(self.mask, np.sqrt((d * d).sum(axis=-1)), np.inf)
 
     def stale(self, frames: Frames, cutoff: float) -> Bool[Array, "b"]:
-        """Whether an atom moved more than half of the skin, so that a pair may be missing."""
-        moved = jnp.linalg.norm(frames.positions - self.built_at, axis=-1).max(axis=-1)
-        return moved > 0.5 * (self.reach - cutoff)
+        """Whether atoms and cell moved by more than half of the skin: a pair may be missing."""
+        return self.moved(frames) > 0.5 * (self.reach - cutoff)
+
+    def moved(self, frames: Frames) -> Float[Array, "b"]:
+        """Half of what a pair as far apart as the list reaches may have come closer, at most, in Å.
+
+        max_i |x_i' - x_i (1 + e)| + reach |e| / 2,   e = h^-1 (h' - h)
+        x -> built_at, h -> built_in; x', h' -> frames
+
+        A pair at d is at d (1 + e) + u_j - u_i now, which is no shorter than
+        |d| (1 - |e|) - 2 max |u|; the Frobenius norm bounds that of the matrix.
+        """
+        strain = self.inverse_cell @ (frames.cell - self.built_in)
+        apart = frames.positions - self.built_at - self.built_at @ strain
+        stretched = min(self.reach, 1e9) * jnp.linalg.norm(strain, axis=(1, 2))
+        return jnp.linalg.norm(apart, axis=-1).max(axis=-1) + 0.5 * stretched
 
 
 def neighbors(
@@ -120,7 +137,8 @@ def neighbors(
             first = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=n))])
             slot = start[z] + np.arange(len(at)) - first[at]
             index[f, at, slot], shift[f, at, slot], mask[f, at, slot] = to, image[own], True
-    return Neighbors(index, shift, mask, positions, float(cutoff + skin), tuple(widths.items()))
+    built = positions, cell, np.linalg.pinv(cell)
+    return Neighbors(index, shift, mask, *built, float(cutoff + skin), tuple(widths.items()))
 
 
 def _all_pairs(frames: Frames) -> Neighbors:
@@ -140,9 +158,9 @@ def _all_pairs(frames: Frames) -> Neighbors:
     mask = filled[:, None] & (index != np.arange(n)[:, None]) & real[:, :, None]
     shift = np.zeros((*index.shape, 3), np.float32)
     index[~mask] = 0
-    return Neighbors(
-        index, shift, mask, np.asarray(frames.positions, float), np.inf, frames.composition
-    )
+    cell = np.zeros((b, 3, 3))
+    built = np.asarray(frames.positions, float), cell, cell
+    return Neighbors(index, shift, mask, *built, np.inf, frames.composition)
 
 
 def _widths(pairs, species, composition, least: dict[int, int]) -> dict[int, int]:

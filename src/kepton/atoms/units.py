@@ -12,5 +12,7 @@ BOHR = units.Bohr
 """Å"""
 COULOMB = units.Hartree * units.Bohr
 """e^2 / (4 pi eps_0) in eV Å"""
+GIGAPASCAL = units.GPa
+"""eV/Å^3"""
 ACCELERATION = units.fs**2
 """Å/fs^2 that a force of 1 eV/Å gives to a mass of 1 amu"""

@@ -2,15 +2,13 @@
 
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Array, Float
-
-from kepton.atoms import Frames
+from kepton.atoms import Frames, Label
 from kepton.atoms.neighbors import Neighbors
 
 
 @runtime_checkable
 class ForceField(Protocol):
-    """Energy and its negative gradient: an immutable JAX pytree.
+    """Energy and its negative gradients: an immutable JAX pytree.
 
     It is an argument of every compiled program and never closed over, so another one whose leaves
     have the same shapes runs without compiling again.
@@ -21,8 +19,6 @@ class ForceField(Protocol):
         """The distance from which two atoms do not interact, Å."""
         ...
 
-    def energy_and_forces(
-        self, frames: Frames, neighbors: Neighbors
-    ) -> tuple[Float[Array, "b"], Float[Array, "b n 3"]]:
-        """Energy in eV and forces -dE/dx in eV/Å, in any precision."""
+    def answer(self, frames: Frames, neighbors: Neighbors, virial: bool) -> Label:
+        """Energy, forces and, where asked for, virial (anything elsewhere), in any precision."""
         ...

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from kepton.atoms import Frames
@@ -35,22 +35,22 @@ class StepInfo:
 
     Args:
         late: the neighbour list would miss a pair; where any is late, no walker was advanced
-        broken: an atom moved by more than LEAP, or energy or forces are not finite; such a walker
-            keeps its last state, and is frozen
+        broken: an atom, or the cell, moved by more than LEAP, or energy, forces or virial are not
+            finite; such a walker keeps its last state, and is frozen
     """
 
     late: Bool[Array, "b"]
     broken: Bool[Array, "b"]
 
 
-@dataclass(frozen=True)
 class Integrator(ABC):
-    """A step in two halves: `move` to the new positions, then a kick by the forces found there.
+    """A step: kick, move, forces, kick.
 
     v <- v + (dt/2) F(x) / m        dt -> timestep_fs
     """
 
     timestep_fs: float
+    needs_virial: ClassVar[bool] = False
 
     def __post_init__(self):
         if not self.timestep_fs > 0:
@@ -58,7 +58,15 @@ class Integrator(ABC):
 
     @abstractmethod
     def move(self, state: State) -> State:
-        """New positions, and velocities that lack only the last half kick."""
+        """What happens between two kicks: new positions, and what thermostat and barostat do."""
+
+    def leap(self, state: State, frames: Frames) -> Float[Array, "b"]:
+        """How far atoms move in a step, at most, Å."""
+        return jnp.linalg.norm(frames.positions - state.frames.positions, axis=-1).max(axis=1)
+
+    def given(self, old: State, new: State) -> State:  # noqa: ARG002
+        """The new state, its heat complete now that its energy and virial are known."""
+        return new
 
     def kick(self, state: State) -> State:
         """Velocities after half a time step under the forces."""
@@ -72,16 +80,18 @@ class Integrator(ABC):
 
     def step(self, field: ForceField, state: State) -> tuple[State, StepInfo]:
         """Advance every living walker by one time step, or none where a neighbour list is late."""
-        moved = self.move(state)
-        leap = jnp.linalg.norm(moved.frames.positions - state.frames.positions, axis=-1).max(axis=1)
-        sound = leap <= LEAP  # false for nan
+        moved = self.move(self.kick(state))
+        sound = self.leap(state, moved.frames) <= LEAP  # false for nan
         moved = _choose(state.alive & sound, moved, state)
         late = jnp.asarray(state.alive) & state.neighbors.stale(moved.frames, field.cutoff)
 
         def finish():
-            energy, forces = evaluate(field, moved.frames, state.neighbors)
-            finite = jnp.isfinite(energy) & jnp.isfinite(forces).all(axis=(1, 2))
-            new = self.kick(replace(moved, energy=energy, forces=forces))
+            label = evaluate(field, moved.frames, state.neighbors, self.needs_virial)
+            finite = jnp.isfinite(label.energy) & jnp.isfinite(label.forces).all(axis=(1, 2))
+            if self.needs_virial:
+                finite &= jnp.isfinite(label.virial).all(axis=(1, 2))
+            new = replace(moved, energy=label.energy, forces=label.forces, virial=label.virial)
+            new = self.given(state, self.kick(new))
             new = _choose(state.alive & sound & finite, new, state)
             broken = state.alive & ~(sound & finite)
             return replace(new, alive=state.alive & ~broken), broken
@@ -93,19 +103,18 @@ class Integrator(ABC):
         return state, StepInfo(late, broken)
 
 
+CHANGES = ("velocities", "forces", "energy", "virial", "key", "heat", "bath")
+"""What a step changes, beside positions and cell"""
+
+
 def _choose(which: Bool[Array, "b"], new: State, old: State) -> State:
     def choose(a, b):
         return jnp.where(which.reshape((-1,) + (1,) * (a.ndim - 1)), a, b)
 
     positions = choose(new.frames.positions, old.frames.positions)
-    return replace(
-        old,
-        frames=old.frames.with_positions(positions),
-        velocities=choose(new.velocities, old.velocities),
-        forces=choose(new.forces, old.forces),
-        energy=choose(new.energy, old.energy),
-        key=choose(new.key, old.key),
-    )
+    cell = choose(new.frames.cell, old.frames.cell)
+    chosen = {name: choose(getattr(new, name), getattr(old, name)) for name in CHANGES}
+    return replace(old, frames=replace(old.frames, positions=positions, cell=cell), **chosen)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["timestep_fs"])
@@ -118,6 +127,8 @@ class VelocityVerlet(Integrator):
     Args:   timestep_fs: dt
     Source: Swope et al., J. Chem. Phys. 76, 637 (1982)
     """
+
+    timestep_fs: float
 
     def init(
         self,
@@ -136,70 +147,16 @@ class VelocityVerlet(Integrator):
             frames: the configurations
             temperature_K: one for all walkers, or (b,)
         """
-        key, first = _split(key)
+        key, first = split_keys(key)
         velocities = maxwell_boltzmann(first, atomic_masses(frames), temperature_K)
         return initial_state(key, field, frames, without_rigid_motion(frames, velocities))
 
     def move(self, state: State) -> State:
-        """v <- v + (dt/2) F / m;   x <- x + dt v"""
-        return self.drift(self.kick(state), 1.0)
+        """x <- x + dt v"""
+        return self.drift(state, 1.0)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["temperature_K"],
-    meta_fields=["timestep_fs", "friction_per_fs"],
-)
-@dataclass(frozen=True)
-class Langevin(Integrator):
-    """Constant temperature by friction and noise, split as BAOAB.
-
-    B: v <- v + (dt/2) F(x) / m;   A: x <- x + (dt/2) v
-    O: v <- c v + sqrt((1 - c^2) k_B T / m) xi,   c = exp(-gamma dt),   xi standard normal
-
-    Its positions are exactly canonical in a harmonic well at any stable time step; elsewhere they
-    err by O(dt^2). Total momentum is not conserved.
-
-    Args:
-        timestep_fs: dt
-        friction_per_fs: gamma
-        temperature_K: T, one for all walkers or (b,); data, so another one compiles nothing
-
-    Source: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34 (2013)
-    """
-
-    friction_per_fs: float
-    temperature_K: float | Float[Real, "..."]
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.friction_per_fs >= 0:
-            raise InputError(
-                f"friction_per_fs = {self.friction_per_fs}; give 1/fs, 0 or more, such as 0.01."
-            )
-
-    def init(self, key: Key[Array, "b"], field: ForceField, frames: Frames) -> State:
-        """Walkers with Maxwell-Boltzmann velocities.
-
-        Args:
-            key: one random key a walker
-            field: the force field
-            frames: the configurations
-        """
-        key, first = _split(key)
-        velocities = maxwell_boltzmann(first, atomic_masses(frames), self.temperature_K)
-        return initial_state(key, field, frames, velocities)
-
-    def move(self, state: State) -> State:
-        """B A O A"""
-        key, now = _split(state.key)
-        state = self.drift(self.kick(state), 0.5)
-        c = np.exp(-self.friction_per_fs * self.timestep_fs)
-        noise = maxwell_boltzmann(now, state.masses, self.temperature_K)
-        velocities = c * state.velocities + np.sqrt(1 - c**2) * noise
-        return self.drift(replace(state, velocities=velocities, key=key), 0.5)
-
-
-def _split(key: Key[Array, "b"]) -> tuple[Key[Array, "b"], Key[Array, "b"]]:
+def split_keys(key: Key[Array, "b"]) -> tuple[Key[Array, "b"], Key[Array, "b"]]:
+    """Keys to keep, and keys to use up."""
     both = jax.vmap(jax.random.split)(key)
     return both[:, 0], both[:, 1]

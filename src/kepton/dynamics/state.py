@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from kepton.atoms import Frames
+from kepton.atoms import Frames, Label
 from kepton.atoms.frames import Real
 from kepton.atoms.neighbors import Neighbors, neighbors
 from kepton.atoms.units import ACCELERATION, BOLTZMANN
@@ -25,8 +25,11 @@ SKIN = 1.0
         "velocities",
         "forces",
         "energy",
+        "virial",
         "masses",
         "key",
+        "heat",
+        "bath",
         "alive",
         "neighbors",
     ],
@@ -41,8 +44,11 @@ class State:
         velocities: Å/fs
         forces: eV/Å, at these positions
         energy: eV, at these positions
+        virial: eV, at these positions; nan where the integrator needs none
         masses: amu, 0 where padded
         key: one random key a walker, from which all its noise follows
+        heat: eV that thermostat and barostat gave since the start; energy less heat is conserved
+        bath: what else the integrator remembers of each walker
         alive: false for walkers that are frozen: no step changes them
         neighbors: a list that is complete at these positions
     """
@@ -51,8 +57,11 @@ class State:
     velocities: Float[Real, "b n 3"]
     forces: Float[Real, "b n 3"]
     energy: Float[Real, "b"]
+    virial: Float[Real, "b 3 3"]
     masses: Float[Real, "b n"]
     key: Key[Array, "b"]
+    heat: Float[Real, "b"]
+    bath: Float[Real, "b m"]
     alive: Bool[Real, "b"]
     neighbors: Neighbors
 
@@ -69,7 +78,12 @@ class State:
 
 
 def initial_state(
-    key: Key[Array, "b"], field: ForceField, frames: Frames, velocities: Float[Real, "b n 3"]
+    key: Key[Array, "b"],
+    field: ForceField,
+    frames: Frames,
+    velocities: Float[Real, "b n 3"],
+    virial: bool = False,
+    bath: int = 0,
 ) -> State:
     """Walkers at given positions and velocities.
 
@@ -78,17 +92,23 @@ def initial_state(
         field: the force field
         frames: the configurations
         velocities: Å/fs, 0 where padded
+        virial: whether the integrator needs it
+        bath: how many numbers a walker the integrator remembers, all zero at the start
     """
-    frames = frames.with_positions(jnp.asarray(frames.positions, jnp.float64))
+    positions, cell = (jnp.asarray(a, jnp.float64) for a in (frames.positions, frames.cell))
+    frames = replace(frames, positions=positions, cell=cell)
     listed = neighbors(frames, field.cutoff, SKIN)
-    energy, forces = _evaluate(field, frames, listed)
+    label = _evaluate(field, frames, listed, virial)
     return State(
         frames=frames,
         velocities=jnp.asarray(velocities, jnp.float64),
-        forces=forces,
-        energy=energy,
+        forces=label.forces,
+        energy=label.energy,
+        virial=label.virial,
         masses=atomic_masses(frames),
         key=key,
+        heat=jnp.zeros(len(frames)),
+        bath=jnp.zeros((len(frames), bath)),
         alive=jnp.ones(len(frames), bool),
         neighbors=listed,
     )
@@ -99,16 +119,20 @@ def atomic_masses(frames: Frames) -> Float[Array, "b n"]:
     return jnp.asarray(np.where(np.asarray(frames.mask), frames.masses, 0.0))
 
 
-def evaluate(
-    field: ForceField, frames: Frames, neighbors: Neighbors
-) -> tuple[Float[Array, "b"], Float[Array, "b n 3"]]:
-    """Energy in eV and forces in eV/Å in float64, forces zero where padded."""
-    energy, forces = field.energy_and_forces(frames, neighbors)
-    forces = jnp.where(jnp.asarray(frames.mask)[..., None], forces, 0.0)
-    return energy.astype(jnp.float64), forces.astype(jnp.float64)
+def evaluate(field: ForceField, frames: Frames, neighbors: Neighbors, virial: bool) -> Label:
+    """What the field says in float64: forces zero where padded, virial nan where not asked for."""
+    label = jax.tree.map(
+        lambda part: part.astype(jnp.float64), field.answer(frames, neighbors, virial)
+    )
+    forces = jnp.where(jnp.asarray(frames.mask)[..., None], label.forces, 0.0)
+    return replace(
+        label,
+        forces=forces,
+        virial=label.virial if virial else jnp.full((len(frames), 3, 3), jnp.nan),
+    )
 
 
-_evaluate = jax.jit(evaluate)
+_evaluate = jax.jit(evaluate, static_argnums=3)
 
 
 def inverse(masses: Float[Real, "b n"]) -> Float[Array, "b n 1"]:
@@ -165,6 +189,12 @@ def without_rigid_motion(
     isolated = ~np.asarray(frames.pbc).any(axis=1, keepdims=True)
     v = v - np.cross(np.where(isolated, spin, 0.0)[:, None], x)
     return np.where(m > 0, v, 0.0)
+
+
+def kinetic_tensor(state: State) -> Float[Array, "b 3 3"]:
+    """sum_i m_i v_i (x) v_i, in eV; its trace is twice the kinetic energy."""
+    momenta = state.masses[..., None] * state.velocities
+    return jnp.einsum("bnc,bnd->bcd", momenta, state.velocities) / ACCELERATION
 
 
 def kinetic_energy(state: State) -> Float[Array, "b"]:

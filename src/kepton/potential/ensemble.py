@@ -87,10 +87,11 @@ class Ensemble:
 
         return jax.vmap(one)(self.members.weights)
 
-    def energy_and_forces(self, frames: Frames, neighbors: Neighbors):
-        """(b,) eV and (b, n, 3) eV/Å of the mean: what moves atoms."""
-        answers = self.answers(frames, neighbors, virial=False)
-        return answers.energy.mean(axis=0), answers.forces.mean(axis=0)
+    def answer(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Label:
+        """What the mean says: what moves atoms, and the cell."""
+        each = self.answers(frames, neighbors, virial)
+        mean = jax.tree.map(lambda part: part.mean(axis=0), each)
+        return Label(mean.energy, mean.forces, mean.virial)
 
     def calculator(self):
         """An ASE calculator: energy, forces, stress, and the ensemble's force deviation."""
