@@ -11,7 +11,7 @@ import ase
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kepton.atoms.units import BOHR, GPA, HARTREE
+from kepton.atoms.units import BOHR, GIGAPASCAL, HARTREE
 from kepton.errors import InputError
 
 MOST_BETWEEN = 5
@@ -70,7 +70,7 @@ def _add(atoms: ase.Atoms, line: str, file: Iterator[str]) -> None:
     ) and not re.search("[Ee]igenv|EIGENV", line):
         rows = list(_table(file, r"^\s*(STRESS\|)?\s*[xyzXYZ]\s+[-\d]"))
         pressure = np.array([_numbers(row) for row in rows[:3]])
-        atoms.calc.results["stress"] = (-pressure / GPA).ravel()[[0, 4, 8, 5, 2, 1]]
+        atoms.calc.results["stress"] = (-pressure * GIGAPASCAL).ravel()[[0, 4, 8, 5, 2, 1]]
 
 
 def _table(file: Iterator[str], row: str) -> Iterator[str]:

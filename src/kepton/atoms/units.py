@@ -4,8 +4,6 @@ from ase import units
 
 BOLTZMANN = units.kB
 """eV/K"""
-GPA = 1.0 / units.GPa
-"""GPa of one eV/Å^3"""
 HARTREE = units.Hartree
 """eV"""
 BOHR = units.Bohr

@@ -4,6 +4,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from kepton import cores
@@ -12,6 +13,7 @@ from kepton.atoms.crystals import crystal
 from kepton.atoms.files import read_structures
 from kepton.config.order import Order
 from kepton.config.sections import Budget, Count, Guarantee, Positive, Run, Section, checked, goal
+from kepton.dynamics import Shape
 from kepton.errors import InputError, did_you_mean
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig
 from kepton.potential.geometry import Strain
@@ -49,7 +51,7 @@ class Explore(Section):
     """Conditions under which the potential is to hold."""
 
     temperature_K: tuple[Positive, Positive] = ExploreConfig.temperature_K
-    walkers: Annotated[int, Field(ge=4)] = ExploreConfig.walkers
+    walkers: Annotated[int, Field(ge=4)] | None = None
     walk_fs: Positive = ExploreConfig.walk_fs
     audit_fs: Positive = ExploreConfig.audit_fs
     timestep_fs: Annotated[float, Field(gt=0, le=5)] = ExploreConfig.timestep_fs
@@ -57,8 +59,10 @@ class Explore(Section):
     watch_fs: Positive = ExploreConfig.watch_fs
     volume_change: tuple[Change, Change] = Strain.volume_change
     shear: Annotated[float, Field(ge=0, lt=0.3)] | None = None
+    pressure_GPa: tuple[float, float] | None = None
+    cell_shape: Shape = ExploreConfig.cell_shape
 
-    @field_validator("temperature_K", mode="before")
+    @field_validator("temperature_K", "pressure_GPa", mode="before")
     @classmethod
     def _one_or_two(cls, value: Any) -> Any:
         return (value, value) if isinstance(value, int | float) else value
@@ -122,7 +126,8 @@ def order(path: Path, content: dict[str, Any]) -> Order:
         principle.check(frames)
         if isinstance(principle, Program):
             principle = principle.settled(frames)
-    exploration = _exploration(file.explore)
+    exploration = _exploration(file.explore).suited(structures)
+    _check_cells(exploration, structures)
     learner, runner = _recipes(file, structures)
     asked = goal(file.target.force_error, file.target, file.budget, file.run)
     problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
@@ -258,8 +263,28 @@ def _exploration(explore: Explore) -> ExploreConfig:
             f"[explore] volume_change = [{least:g}, {most:g}]: the first is above the second; give "
             "the least and the largest relative change of the volume, in this order."
         )
-    chosen = explore.model_dump()
-    change, shear = chosen.pop("volume_change"), chosen.pop("shear")
+    if explore.pressure_GPa is not None and explore.pressure_GPa[0] > explore.pressure_GPa[1]:
+        raise InputError(
+            f"[explore] pressure_GPa = {list(explore.pressure_GPa)}: the first is above the "
+            "second; give the lowest and the highest pressure, in this order."
+        )
+    chosen = explore.model_dump(exclude_none=True)
+    change, shear = chosen.pop("volume_change"), chosen.pop("shear", None)
     if shear is None:
         shear = SHEAR * max(abs(least), abs(most))
     return ExploreConfig(**chosen, strain=Strain(change, shear))
+
+
+def _check_cells(exploration: ExploreConfig, structures: list[Frames]) -> None:
+    """Raise InputError where cells are to change that are not there."""
+    if all(np.all(frames.pbc) for frames in structures):
+        return
+    for name, changes in (
+        ("pressure_GPa", exploration.pressure_GPa is not None),
+        ("volume_change", any(exploration.strain.volume_change)),
+    ):
+        if changes:
+            raise InputError(
+                f"[explore] {name} needs structures that are periodic along all three cell "
+                "vectors; give them cells, or leave it out."
+            )

@@ -1,6 +1,7 @@
 """Exploration by molecular dynamics: many Langevin walkers, watched by the ensemble."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 from kepton.atoms.frames import Frames, concatenate, split
 from kepton.atoms.neighbors import Neighbors
 from kepton.devices import ALL, EACH, shared_out
-from kepton.dynamics import Langevin, State, simulate
+from kepton.dynamics import Integrator, Langevin, Shape, State, StochasticCellRescaling, simulate
 from kepton.elt import Exploration, Failure
 from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
 from kepton.potential.geometry import UNSTRAINED, Gate, Strain
@@ -23,27 +24,46 @@ class ExploreConfig:
     Args:
         temperature_K: lowest and highest temperature; the audit is made at the highest, where
             errors are largest
-        walkers: how many walk at once
+        walkers: how many walk at once; 0: as many as suits the size of the structures
         walk_fs: longest walk of an explorer
         audit_fs: length of an audit's walk; its configuration is drawn from the second half
         timestep_fs: of the integrator
         friction_per_fs: of the Langevin thermostat
         watch_fs: time between two looks at the deviation
         strain: of the cells of the given structures, where walks begin
+        pressure_GPa: lowest and highest, one drawn for each walk; none: at constant volume
+        cell_shape: what of the cell may change at constant pressure
     """
 
     temperature_K: tuple[float, float] = (300.0, 600.0)
-    walkers: int = 64
+    walkers: int = 0
     walk_fs: float = 1000.0
     audit_fs: float = 2000.0
     timestep_fs: float = 0.5
     friction_per_fs: float = 0.01
     watch_fs: float = 10.0
     strain: Strain = UNSTRAINED
+    pressure_GPa: tuple[float, float] | None = None
+    cell_shape: Shape = Shape.ISOTROPIC
 
     def looks(self, length_fs: float) -> int:
         """Number of looks in a walk."""
         return max(1, round(length_fs / self.watch_fs))
+
+    def suited(self, structures: Sequence[Frames]) -> "ExploreConfig":
+        """The same, with a number of walkers."""
+        atoms = max(frames.positions.shape[1] for frames in structures)
+        return replace(self, walkers=self.walkers or int(np.clip(WALKING // atoms, FEWEST, MOST)))
+
+    def dynamics(
+        self, temperature_K: Float[Array, "b"], rng: np.random.Generator
+    ) -> Langevin | StochasticCellRescaling:
+        """How walkers at these temperatures walk."""
+        thermostat = Langevin(self.timestep_fs, self.friction_per_fs, temperature_K)
+        if self.pressure_GPa is None:
+            return thermostat
+        pressure = jnp.asarray(rng.uniform(*self.pressure_GPa, size=len(temperature_K)))
+        return StochasticCellRescaling(thermostat, pressure, self.cell_shape)
 
     @property
     def stride(self) -> int:
@@ -51,6 +71,8 @@ class ExploreConfig:
         return max(1, round(self.watch_fs / self.timestep_fs))
 
 
+WALKING, FEWEST, MOST = 1024, 8, 64
+"""Atoms that walk at once, and bounds on the number of walkers"""
 SAMPLES_PER_WALK = 6
 MOMENTS_PER_WALK = 8
 
@@ -95,7 +117,7 @@ def explore(
     scouts = count // 2
     looks = config.looks(config.walk_fs)
     doubt = np.full((looks, count), np.inf)
-    seen: list[np.ndarray] = []
+    seen: list[Frames] = []
     left = np.zeros(count, int)
     alive = np.ones(count, bool)
     for look in range(looks):
@@ -104,7 +126,7 @@ def explore(
         now = np.asarray(deviation(ensemble, frames, state.neighbors)[0], float)
         sound = alive & ~info.broken & np.isfinite(now) & gate.sound(frames)
         doubt[look] = np.where(sound, now, np.inf)
-        seen.append(np.asarray(frames.positions))
+        seen.append(_here(begin, state))
         alive = sound & (now <= trust)
         left += alive
         state = state.freeze(~alive)
@@ -117,11 +139,7 @@ def explore(
     rng.shuffle(places)
 
     def frames_at(places):
-        return [
-            part
-            for look, w in places
-            for part in split(begin[w : w + 1].with_positions(seen[look][w : w + 1]))
-        ]
+        return [part for look, w in places for part in split(seen[look][w : w + 1])]
 
     return Exploration(
         samples=frames_at(chosen),
@@ -160,7 +178,7 @@ def visited(
     for _ in range(looks):
         state, info = simulate(ensemble, method, state, stride)
         alive &= ~info.broken & gate.sound(state.frames)
-        parts.append(begin.with_positions(np.asarray(state.frames.positions))[alive])
+        parts.append(_here(begin, state)[alive])
         state = state.freeze(~alive)
     return concatenate(parts)
 
@@ -172,7 +190,7 @@ def _walkers(
     config: ExploreConfig,
     seed: int,
     rng: np.random.Generator,
-) -> tuple[Frames, Langevin, State]:
+) -> tuple[Frames, Integrator, State]:
     """Where walkers begin, half of them hot from the given structures, and how they walk."""
     count = config.walkers
     scouts = count // 2
@@ -181,9 +199,15 @@ def _walkers(
     begin = concatenate([config.strain.of(hot, rng), *rest])
     low, high = config.temperature_K
     temperature = np.append(np.full(scouts, high), np.linspace(low, high, count - scouts))
-    method = Langevin(config.timestep_fs, config.friction_per_fs, jnp.asarray(temperature))
+    method = config.dynamics(jnp.asarray(temperature), rng)
     keys = jax.random.split(jax.random.key(seed), count)
     return begin, method, method.init(keys, driver, begin)
+
+
+def _here(begin: Frames, state: State) -> Frames:
+    """Where walkers are now, on the host."""
+    positions, cell = (np.asarray(part) for part in (state.frames.positions, state.frames.cell))
+    return replace(begin, positions=positions, cell=cell)
 
 
 def audit(
@@ -211,17 +235,17 @@ def audit(
         group = np.minimum(np.arange(first, first + config.walkers), count - 1)
         begin = begins[group]
         temperature = jnp.full(len(group), config.temperature_K[1])
-        method = Langevin(config.timestep_fs, config.friction_per_fs, temperature)
+        method = config.dynamics(temperature, rng)
         state = method.init(keys[group], ensemble, begin)
-        due, positions = moment[group], np.array(begin.positions)
+        due, drawn = moment[group], begin
         broken = np.zeros(len(group), bool)
         for look in range(int(due.max()) + 1):
             state, info = simulate(ensemble, method, state, config.stride)
             sound = ~info.broken & gate.sound(state.frames)
-            positions[due == look] = np.asarray(state.frames.positions)[due == look]
+            drawn = _where(due == look, _here(begin, state), drawn)
             broken |= ~sound & (due >= look)
             state = state.freeze(~sound | (due <= look))
-        walked = split(begin.with_positions(positions))
+        walked = split(drawn)
         draws += [
             Failure("The walk broke: atoms clashed, a bond tore, or the forces exploded.")
             if broken[i]
@@ -229,3 +253,10 @@ def audit(
             for i in range(min(config.walkers, count - first))
         ]
     return draws
+
+
+def _where(which: np.ndarray, one: Frames, other: Frames) -> Frames:
+    """Frames of one batch where `which`, of another elsewhere."""
+    return jax.tree.map(
+        lambda a, b: np.where(which.reshape(-1, *[1] * (np.ndim(a) - 1)), a, b), one, other
+    )

@@ -42,6 +42,7 @@ class PotentialPublication:
                 "friction_per_fs": exploration.friction_per_fs,
                 "volume_change": list(exploration.strain.volume_change),
                 "shear": exploration.strain.shear,
+                "pressure_GPa": exploration.pressure_GPa,
                 "structures": [
                     atoms.get_chemical_formula()
                     for frames in problem.structures

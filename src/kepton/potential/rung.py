@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels
 from kepton.atoms.neighbors import neighbors
-from kepton.atoms.units import GPA
+from kepton.atoms.units import GIGAPASCAL
 from kepton.dynamics import VelocityVerlet, simulate
 from kepton.dynamics.state import kinetic_energy
 from kepton.elt import Exploration, Failure
@@ -77,6 +78,11 @@ class PotentialProblem:
             return self
         return replace(self, principle=self.principle.keeping(directory / CALCULATIONS))
 
+    @cached_property
+    def conditions(self) -> ExploreConfig:
+        """Those of the exploration, with a number of walkers."""
+        return self.exploration.suited(self.structures)
+
     @property
     def gate(self) -> Gate:
         """Refuses broken geometries."""
@@ -92,11 +98,11 @@ class PotentialProblem:
     ) -> Exploration:
         """Langevin walkers, until their deviation exceeds `trust`."""
         starts = list(self.structures)
-        return explore(models, starts, list(data), self.gate, trust, self.exploration, key)
+        return explore(models, starts, list(data), self.gate, trust, self.conditions, key)
 
     def audit(self, models: Ensemble, count: int, key: int) -> Sequence[Frames | Failure]:
         """One configuration each of `count` independent walks at the highest temperature."""
-        return audit(models, list(self.structures), self.gate, count, self.exploration, key)
+        return audit(models, list(self.structures), self.gate, count, self.conditions, key)
 
     def label(self, sample: Frames) -> Label | Failure:
         """The principle's energy and forces."""
@@ -141,7 +147,7 @@ class PotentialProblem:
             starts,
             list(data),
             self.gate,
-            self.exploration,
+            self.conditions,
             key,
             self.progress,
         )
@@ -189,7 +195,7 @@ class PotentialProblem:
         if stressed.any():
             volume = np.abs(np.linalg.det(np.asarray(frames.cell)[stressed]))[:, None, None]
             off = (np.asarray(answer.virial) - label.virial)[stressed] / volume
-            errors["stress_error_GPa"] = round(_rms(off) * GPA, 6)
+            errors["stress_error_GPa"] = round(_rms(off) / GIGAPASCAL, 6)
         return errors
 
     def _drift(self, models: Ensemble) -> dict[str, Any]:
