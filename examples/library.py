@@ -12,7 +12,8 @@ from kepton.principles import XTB
 def main(directory: Path) -> None:
     """Certify water at GFN2-xTB in a directory, and print what came out."""
     water = Frames.from_ase([ase.Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])])
-    learner = Recipe.of("cluster_expansion", [water])
+    brief = {"steps": 2000, "warm_steps": 1000}  # of three atoms not more is needed
+    learner = Recipe.of("cluster_expansion", [water], training=brief)
     runner = learner.taught("deep_potential", [water])
     problem = PotentialProblem((water,), XTB("GFN2-xTB"), ExploreConfig(), learner, runner)
     goal = Goal(target=0.1, labels=200)

@@ -1,4 +1,4 @@
-"""The command line: run, status, report, train, test, md, convert, closure solve, doctor."""
+"""The command line: run, status, report, validate, train, test, md, convert, closure, doctor."""
 
 import json
 import os
@@ -287,6 +287,23 @@ def md(
             "structure and temperature."
         )
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def validate(
+    directory: Annotated[Path, typer.Argument(help="Directory of a campaign.")],
+    campaign: Annotated[
+        Path | None, typer.Option(help="Its file, where it was moved since.")
+    ] = None,
+) -> None:
+    """Properties of a crystal by the potential and by its principle, side by side."""
+    from kepton.terminal import Terminal, properties_table
+    from kepton.validation import validate
+
+    with Terminal(console, None) as terminal:
+        compared = validate(directory, campaign, terminal)
+    console.print(properties_table(compared))
+    console.print(f"{directory / 'report.html'}")
 
 
 @app.command()

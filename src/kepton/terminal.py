@@ -23,6 +23,7 @@ from kepton.elt.campaign import (
 )
 from kepton.elt.journal import Event
 from kepton.elt.run import Observer
+from kepton.report.page import named
 
 
 class Terminal(Observer):
@@ -212,4 +213,14 @@ def errors_table(errors: dict[str, Any]) -> Table:
             f"Deviation ranks the errors of frames by {known['by_frame']:.2f} and of atoms by "
             f"{known['by_atom']:.2f} (Spearman); errors are {known['ratio']:.1f} times as large."
         )
+    return table
+
+
+def properties_table(compared: Sequence[Any]) -> Table:
+    """Properties by the potential and by its principle: `kepton.validation.Compared`."""
+    table = Table("", "potential", "principle", "difference")
+    for row in compared:
+        told = (f"{row.potential:.4g}", f"{row.principle:.4g}", f"{row.difference:+.2%}")
+        words, unit = named(row.name)
+        table.add_row(f"{words}, {unit}" if unit else words, *told)
     return table

@@ -92,6 +92,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
     problem.check()
     asked = goal(file.target.moment_error, file.target, file.budget, file.run)
     return Order(
+        path,
         problem,
         ClosurePublication(problem),
         asked,

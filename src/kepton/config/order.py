@@ -54,6 +54,7 @@ class Order:
     """What a campaign file asks for, checked: everything that a run needs.
 
     Args:
+        file: the campaign file
         problem: the rung
         publication: what it hands out
         goal: target, guarantees and budgets
@@ -61,6 +62,7 @@ class Order:
         choices: JSON of all else that must not change between runs
     """
 
+    file: Path
     problem: Any
     publication: Publication
     goal: Goal
@@ -69,7 +71,8 @@ class Order:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """JSON for the journal: all that must not change between runs, and the budget."""
+        """JSON for the journal: what must not change between runs; file and budget may."""
         goal = asdict(self.goal)
         budget = {name: goal.pop(name) for name in ("labels", "hours", "failures")}
-        return self.problem.settings | {"goal": goal, "budget": budget} | self.choices
+        told = {"file": str(self.file.resolve()), "goal": goal, "budget": budget}
+        return self.problem.settings | told | self.choices

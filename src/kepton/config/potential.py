@@ -137,7 +137,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
         "runner": runner and runner.settings,
     }
     publication = PotentialPublication(problem)
-    return Order(problem, publication, asked, file.run.workers or cores(), choices)
+    return Order(path, problem, publication, asked, file.run.workers or cores(), choices)
 
 
 REMEDIES = {

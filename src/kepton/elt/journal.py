@@ -53,7 +53,8 @@ class Journal:
     Args:
         path: the SQLite file (WAL); made where it does not exist
         settings: JSON that decides every label and every choice of the campaign. What stands under
-            `budget` may change from run to run: a campaign goes on with more labels or hours
+            `budget` and `file` may change from run to run: a campaign goes on with more labels or
+            hours, and its file may be moved
     Raises:
         InputError: the file belongs to another campaign, or is no journal
     """
@@ -229,7 +230,7 @@ def _canonical(value: Any) -> str:
 
 
 def _guarded(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "budget"}
+    return {name: value for name, value in settings.items() if name not in ("budget", "file")}
 
 
 def _difference(old: Any, new: Any, name: str = "") -> str:

@@ -15,6 +15,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -107,6 +108,20 @@ def run(
     return _Run(problem, goal, journal, executor, workers, observer or Observer()).to_the_end()
 
 
+def labels(
+    problem: Problem,
+    goal: Goal,
+    journal: Journal,
+    samples: Sequence[Any],
+    executor: Callable[[], Executor],
+    workers: int = 1,
+    observer: Observer | None = None,
+) -> list[Any | Failure]:
+    """Labels of samples beside the campaign, each paid for once and kept in its journal."""
+    with closing(_Run(problem, goal, journal, executor, workers, observer or Observer())) as one:
+        return one.labels(samples)
+
+
 class _Run:
     def __init__(self, problem, goal, journal, executor, workers, observer):
         self.problem, self.goal, self.journal = problem, goal, journal
@@ -117,10 +132,21 @@ class _Run:
         self._pool: Executor | None = None
 
     def to_the_end(self) -> Result:
-        try:
+        with closing(self):
             return self.steps()
-        finally:
-            self.drop_pool()
+
+    def labels(self, samples: Sequence[Any]) -> list[Any | Failure]:
+        encoded = self._encoded(samples)
+        self.journal.append("asked", {}, samples=encoded)
+        keys = self._keys(encoded)
+        self._fetch(keys)
+        found = self.journal.outcomes(keys)
+        return [
+            Failure(outcome.failure or "", outcome.seconds)
+            if outcome.label is None
+            else self.problem.decode(outcome.label)
+            for outcome in (found[key] for key in keys)
+        ]
 
     def steps(self) -> Result:
         while not isinstance(action := self.campaign.ask(self.state), Stop):
@@ -138,6 +164,9 @@ class _Run:
         pool = self._pool or self.executor()
         self._pool = pool
         return pool
+
+    def close(self) -> None:
+        self.drop_pool()
 
     def drop_pool(self) -> None:
         if self._pool is not None:

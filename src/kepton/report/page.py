@@ -26,6 +26,10 @@ UNITS = {
     "_K": "K",
     "_A": "Å",
     "_bar": "bar",
+    "_GPa": "GPa",
+    "_THz": "THz",
+    "_J_per_m2": "J/m²",
+    "_eV": "eV",
 }
 """Endings of names that carry a unit."""
 VIEWS = {RUNGS["potential"]: potential, RUNGS["closure"]: closure}
@@ -96,6 +100,7 @@ def _context(record: Record, directory: Path, view: Any) -> dict[str, Any]:
         "numbers": _numbers(record),
         "proof": proof,
         "conditions": _spoken(record.certificate.get("conditions", {})),
+        "validation": [(*named(row["name"]), row) for row in record.validation],
         "checks": _spoken(record.certificate.get("checks", {})),
         "certified_on": str(record.certificate.get("date", "")),
         "learning": figures.learning_curve(state, record.trained_on, goal.target, view.ERROR),
@@ -164,10 +169,15 @@ def _spoken(values: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _spoken(value, f"{above}{name} ")
             continue
-        end = next((end for end in UNITS if name.endswith(end)), "")
-        words = (above + name.removesuffix(end)).replace("_", " ").replace("nve", "NVE")
-        rows.append((words, f"{_value(value)} {UNITS.get(end, '')}".strip()))
+        words, unit = named(above + name)
+        rows.append((words, f"{_value(value)} {unit}".strip()))
     return rows
+
+
+def named(name: str) -> tuple[str, str]:
+    """The words of a name, and the unit that its end stands for."""
+    end = next((end for end in UNITS if name.endswith(end)), "")
+    return name.removesuffix(end).replace("_", " ").replace("nve", "NVE"), UNITS.get(end, "")
 
 
 def _value(value: Any) -> str:

@@ -15,6 +15,9 @@ from kepton.elt.journal import Event, Journal
 from kepton.elt.run import goal_of, replay
 from kepton.errors import InputError
 
+VALIDATION = "validation.json"
+"""Properties by the potential and by its principle, in a campaign's folder"""
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -56,6 +59,10 @@ class Record:
                 of_round = sum(earlier.id < event.id for earlier in trained)
                 self._runners[of_round] = event.data["model"]
         file = Path(directory) / "certificate.json"
+        compared = Path(directory) / VALIDATION
+        self.validation: list[dict[str, Any]] = (
+            json.loads(compared.read_text()) if compared.is_file() else []
+        )
         self.certificate: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
 
     def _of(self, kind: str) -> list[Event]:
