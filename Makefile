@@ -49,7 +49,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[xtb,dispersion,solids,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[xtb,dispersion,solids,parsl,dev]"
 	touch $(VENV)/installed $@
 
 # Kepton beside DeePMD-kit and LAMMPS (with MPI)

@@ -14,7 +14,7 @@ from kepton.atoms.replacing import write_whole
 from kepton.config import Order
 from kepton.elt.certificate import certificate
 from kepton.elt.journal import JOURNAL, Event, Journal
-from kepton.elt.run import Action, Observer, Result, State, process_pool, run
+from kepton.elt.run import Action, Observer, Result, State, run
 from kepton.errors import InputError
 from kepton.report import write_report
 
@@ -49,7 +49,7 @@ def launch(
                 problem,
                 order.goal,
                 journal,
-                lambda: process_pool(order.workers),
+                order.executor,
                 order.workers,
                 publisher,
             )

@@ -14,7 +14,7 @@ from kepton.atoms import Frames, Label
 from kepton.atoms.replacing import write_whole
 from kepton.elt import Failure
 from kepton.elt.journal import JOURNAL, Journal
-from kepton.elt.run import Observer, labels, process_pool
+from kepton.elt.run import Observer, labels
 from kepton.errors import InputError
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.file import load_ensemble
@@ -75,9 +75,10 @@ def validate(
     ensemble, _ = load_ensemble(model)
 
     def by_principle(cells: Sequence[ase.Atoms]) -> list[Answer]:
-        pool, workers = lambda: process_pool(order.workers), order.workers
         samples = [Frames.from_ase([cell]) for cell in cells]
-        found = labels(problem, order.goal, journal, samples, pool, workers, observer)
+        found = labels(
+            problem, order.goal, journal, samples, order.executor, order.workers, observer
+        )
         return [_answer(cell, label) for cell, label in zip(cells, found)]
 
     known = properties(by_principle, crystal)

@@ -5,11 +5,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kepton import cores
 from kepton.closure import ClosureProblem, InitialData, Kinetic, Training
 from kepton.closure.publish import ClosurePublication
 from kepton.config.order import Order
-from kepton.config.sections import Budget, Count, Guarantee, Positive, Run, Section, checked, goal
+from kepton.config.sections import (
+    Budget,
+    Count,
+    Guarantee,
+    Positive,
+    Run,
+    Section,
+    checked,
+    goal,
+    workforce,
+)
 
 
 class Equation(Section):
@@ -96,6 +105,6 @@ def order(path: Path, content: dict[str, Any]) -> Order:
         problem,
         ClosurePublication(problem),
         asked,
-        file.run.workers or cores(),
+        *workforce(file.run, path.parent),
         {"rung": "closure"},
     )

@@ -1,6 +1,7 @@
 """`Order`: what a campaign file asks for, and `Publication`: what its rung makes public."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -59,6 +60,7 @@ class Order:
         publication: what it hands out
         goal: target, guarantees and budgets
         workers: labels at a time
+        executor: makes what they are computed on
         choices: JSON of all else that must not change between runs
     """
 
@@ -67,6 +69,7 @@ class Order:
     publication: Publication
     goal: Goal
     workers: int
+    executor: Callable[[], Executor]
     choices: dict[str, Any]
 
     @property

@@ -7,12 +7,21 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from kepton import cores
 from kepton.atoms import Frames
 from kepton.atoms.crystals import crystal
 from kepton.atoms.files import read_structures
 from kepton.config.order import Order
-from kepton.config.sections import Budget, Count, Guarantee, Positive, Run, Section, checked, goal
+from kepton.config.sections import (
+    Budget,
+    Count,
+    Guarantee,
+    Positive,
+    Run,
+    Section,
+    checked,
+    goal,
+    workforce,
+)
 from kepton.dynamics import Shape
 from kepton.errors import InputError, did_you_mean
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig
@@ -137,7 +146,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
         "runner": runner and runner.settings,
     }
     publication = PotentialPublication(problem)
-    return Order(path, problem, publication, asked, file.run.workers or cores(), choices)
+    return Order(path, problem, publication, asked, *workforce(file.run, path.parent), choices)
 
 
 REMEDIES = {

@@ -1,14 +1,17 @@
 """What all campaign files have in common: sections, and mistakes told with their remedy."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kepton import cores
 from kepton.elt.campaign import Goal
 from kepton.errors import InputError, did_you_mean
+from kepton.execution import executor
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -40,6 +43,8 @@ class Run(Section):
     """How the machine is used."""
 
     workers: Count | None = None
+    executor: str = "processes"
+    parsl: str | None = None
     seed: Annotated[int, Field(ge=0)] = Goal.seed
     seed_labels: Annotated[int, Field(ge=2)] = Goal.seed_labels
     batch_labels: Count | None = Goal.batch_labels
@@ -64,6 +69,16 @@ def goal(error: float, target: Guarantee, budget: Budget, run: Run) -> Goal:
     )
     asked.check()
     return asked
+
+
+def workforce(run: Run, folder: Path) -> tuple[int, Callable[[], Executor]]:
+    """Labels in flight at a time, and what makes the executor that computes them.
+
+    Args:    folder: of the campaign file, to which paths are relative
+    """
+    workers = run.workers or cores()
+    parsl = folder / Path(run.parsl).expanduser() if run.parsl else None
+    return workers, executor(run.executor, workers, parsl)
 
 
 def content_of(path: Path) -> dict[str, Any]:

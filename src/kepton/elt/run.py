@@ -43,12 +43,19 @@ from kepton.errors import InputError
 DEATHS_ALLOWED = 2
 """How often a sample may be alone with a worker that dies before it counts as a failure."""
 
+LOST_ALLOWED = 5
+"""How often the worker of a sample may die alone, by chance, before it counts as a failure"""
+
 FEWEST_FAILURES = 4
 """Fewer failures never pause a campaign."""
 
 TYPICAL = 6
 """One sample in so many is drawn from all that was visited, whatever its deviation, so that the
 calibration knows the bulk as well as the tail."""
+
+
+class WorkerDied(Exception):
+    """The worker that computed one label died, and the executor goes on with others."""
 
 
 class Observer:
@@ -302,12 +309,14 @@ class _Run:
     def _fetch(self, keys: Sequence[str]) -> None:
         """Have every sample labelled that is not yet, each answer recorded as it arrives.
 
-        A worker that dies takes the whole pool with it. The samples that were in flight are then
-        tried one at a time, so that the one that kills workers is known and becomes a failure.
+        A worker that dies takes a pool of processes with it. The samples that were in flight are
+        then tried one at a time, so that the one that kills workers is known and becomes a failure.
+        Other executors lose the one sample, which is tried again.
         """
         known = self.journal.outcomes(keys)
         missing = [key for key in dict.fromkeys(keys) if key not in known]
         total, suspects, deaths = len(missing), [], dict.fromkeys(missing, 0)
+        lost = dict.fromkeys(missing, 0)
         flying: dict[Future, str] = {}
         while missing or suspects or flying:
             width = 1 if suspects else self.workers
@@ -322,7 +331,15 @@ class _Run:
                     broken = True
                     continue
                 key = flying.pop(future)
-                self.journal.record(key, self._outcome(future))
+                if isinstance(future.exception(), WorkerDied):
+                    lost[key] += 1
+                    if lost[key] < LOST_ALLOWED:
+                        missing.append(key)
+                        continue
+                    reason = f"The worker that computed this label died, {LOST_ALLOWED} times."
+                    self.journal.record(key, Outcome(None, reason, 0.0))
+                else:
+                    self.journal.record(key, self._outcome(future))
                 self.observer.labelled(total - len(missing) - len(suspects) - len(flying), total)
             if broken:
                 alone = len(flying) == 1

@@ -1,0 +1,141 @@
+"""Where labels are computed: processes of this machine, or workers that Parsl or MPI start."""
+
+import importlib
+import os
+import runpy
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kepton.elt.run import WorkerDied, process_pool
+from kepton.errors import InputError, did_you_mean
+
+KINDS = ("processes", "parsl", "mpi")
+
+
+def executor(kind: str, workers: int, parsl: Path | None) -> Callable[[], Executor]:
+    """What makes an executor, anew whenever it is called.
+
+    Args:
+        kind: one of KINDS
+        workers: labels in flight at a time
+        parsl: a Python file that defines `config`, a `parsl.Config`; none: workers of this machine
+    Raises:
+        InputError: another kind, a package that is not installed, a wrong file
+    """
+    match kind:
+        case "processes":
+            return lambda: process_pool(workers)
+        case "parsl":
+            _needs("parsl", "parsl")
+            config = partial(_parsl_config, parsl, workers)
+            config()
+            return lambda: ParslPool(config)
+        case "mpi":
+            mpi = _needs("mpi4py.futures", "mpi")
+            return lambda: mpi.MPIPoolExecutor(workers)
+    raise InputError(
+        f"[run] executor = {kind!r} is not known{did_you_mean(kind, KINDS)}; give one of "
+        f"{', '.join(KINDS)}."
+    )
+
+
+def _needs(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"[run] executor = {extra!r} needs a package that is not installed ({error}); run: "
+            f"pip install 'kepton[{extra}]'"
+        ) from error
+
+
+def _parsl_config(path: Path | None, workers: int) -> Any:
+    import parsl
+
+    if path is None:
+        local = parsl.HighThroughputExecutor(
+            label="kepton",
+            address="127.0.0.1",
+            loopback_address="127.0.0.1",
+            max_workers_per_node=workers,
+            encrypted=True,
+        )
+        return parsl.Config(executors=[local])
+    if not path.is_file():
+        raise InputError(f"[run] parsl = '{path}': there is no such file; name a Python file.")
+    try:
+        config = runpy.run_path(str(path)).get("config")
+    except Exception as error:
+        raise InputError(
+            f"[run] parsl = '{path}' cannot be run ({type(error).__name__}: {error}); correct it."
+        ) from error
+    if not isinstance(config, parsl.Config):
+        raise InputError(
+            f"[run] parsl = '{path}' defines no `config` that is a parsl.Config; see the "
+            "configurations of clusters in Parsl's user guide."
+        )
+    return config
+
+
+class ParslPool(Executor):
+    """Workers that Parsl starts, on Slurm, PBS, Kubernetes and others, or here.
+
+    A task whose worker or manager was lost raises `WorkerDied`. Parsl starts others; where it gives
+    up, since too many of its jobs ended with an error, it is started anew.
+
+    Args:    config: makes a `parsl.Config`
+    Source:  Babuji et al., HPDC 2019, 25
+    """
+
+    def __init__(self, config: Callable[[], Any]):
+        from parsl.executors.errors import BadStateException, ExecutorError
+        from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+
+        # Parsl starts its own programs by name, and those stand beside the interpreter
+        programs = str(Path(sys.executable).parent)
+        if programs not in os.environ["PATH"].split(os.pathsep):
+            os.environ["PATH"] = os.pathsep.join([programs, os.environ["PATH"]])
+        self._lost = (ManagerLost, WorkerLost)
+        self._given_up = (BadStateException, ExecutorError)
+        self._config, self._kernel, self._apps = config, None, {}
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """A future of fn(*args, **kwargs), on one of the workers."""
+        import parsl
+        from parsl.app.python import PythonApp
+
+        kernel = self._kernel
+        if kernel is None:
+            kernel = parsl.DataFlowKernel(self._config())
+            self._kernel, self._apps = kernel, {}
+        app = self._apps.setdefault(fn, PythonApp(fn, data_flow_kernel=kernel))
+        future: Future = Future()
+
+        def done(task: Future) -> None:
+            error = task.exception()
+            if isinstance(error, self._given_up) and self._kernel is kernel:
+                self._kernel = None
+                threading.Thread(target=kernel.cleanup).start()
+            if isinstance(error, (*self._lost, *self._given_up)):
+                future.set_exception(WorkerDied(str(error)))
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(task.result())
+
+        app(*args, **kwargs).add_done_callback(done)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all workers; tasks that run are lost where they are not waited for."""
+        if self._kernel is None:
+            return
+        if wait and not cancel_futures:
+            self._kernel.wait_for_current_tasks()
+        self._kernel.cleanup()
+        self._kernel = None
