@@ -5,11 +5,13 @@ import json
 import pickle
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
 from kepton.atoms import Frames, Label
@@ -213,6 +215,24 @@ def test_what_an_engine_does_wrong_is_a_failure(principle, atoms, reason):
     assert isinstance(result, Failure)
     assert reason in result.reason
     assert result.seconds > 0
+
+
+class Careless(EMT):
+    """Writes the output of a program that did not converge, and gives numbers all the same."""
+
+    def calculate(self, *args, **options):
+        super().calculate(*args, **options)
+        shutil.copy(OUTPUTS / "abinit-unconverged.abo", self.directory)
+
+
+def test_a_program_behind_ase_that_did_not_converge_gives_no_label():
+    principle = ASECalculator(f"{__name__}:Careless")
+    result = principle(Frames.from_ase([shaken(bulk("Cu", cubic=True))]))
+    assert isinstance(result, Failure)
+    assert "ABINIT did not converge: nstep= 3 was not enough" in result.reason
+
+
+OUTPUTS = Path(__file__).parents[1] / "atoms" / "outputs"
 
 
 def test_coarse_grid_shows_as_net_torque():

@@ -12,9 +12,10 @@ import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from kepton.atoms import Frames, Label
+from kepton.atoms.outputs import judgement
 from kepton.elt import Failure
 from kepton.errors import InputError
-from kepton.principles.principle import answer, nearest
+from kepton.principles.principle import Refusal, answer, nearest
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class ASECalculator:
     """Energy, forces and, where the calculator knows it, virial of any ASE calculator.
 
     The energy is the one whose derivatives the forces are (ASE's `free_energy`) where the
-    calculator tells it apart. A calculator that writes files does so in a temporary folder.
+    calculator tells it apart. A calculator that writes files does so in a temporary folder; what
+    the outputs of programs there say of convergence (see `kepton.atoms.outputs`) decides whether
+    there is a label, since ASE does not look.
     Charge and spin stand in the atoms' `info`: a calculator that does not read them there needs
     them in `arguments`.
 
@@ -103,6 +106,7 @@ class ASECalculator:
             except PropertyNotImplementedError:
                 energy = atoms.get_potential_energy()
             virial = _virial(atoms)
+            _check_converged(Path(folder))
         return Label(
             energy=np.array([energy], float),
             forces=np.array(forces, float)[None],
@@ -114,6 +118,14 @@ class ASECalculator:
     def availability() -> tuple[bool, str]:
         """Whether it works on this machine, and its version or how to get it."""
         return True, f"ase {ase.__version__}"
+
+
+def _check_converged(folder: Path) -> None:
+    """Raise Refusal where a program's output says that it did not converge."""
+    for path in folder.rglob("*"):
+        found = judgement(path) if path.is_file() else None
+        if found is not None and found.refused:
+            raise Refusal(f"{found.output.program} did not converge: {found.refused[0]}.")
 
 
 def _virial(atoms: ase.Atoms) -> np.ndarray:
