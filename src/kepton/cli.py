@@ -24,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a molecule, a first principle and a target error to a certified Deep Potential.",
 )
+principle_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(principle_app, name="principle", help="First principles: principle converge.")
 closure_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(closure_app, name="closure", help="Gases by a learned moment closure: closure solve.")
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -361,6 +363,38 @@ def solve(
             f"{max(known['times']):g}."
         )
     console.print(f"{out}: {case.cells} cells at t = {time:g}; deviation {deviation:.2g}.")
+
+
+@principle_app.command()
+def converge(
+    structure: Annotated[Path, typer.Argument(help="A periodic structure: anything ASE reads.")],
+    xc: Annotated[str, typer.Option(help="Functional: pbe, pbesol, lda, ...")] = "pbe",
+    accuracy: Annotated[str, typer.Option(help="What is held while the other varies.")] = "normal",
+    pseudopotentials: Annotated[
+        Path | None, typer.Option(help="Folder of UPF files; default: Debian's.")
+    ] = None,
+    force: Annotated[float, typer.Option(min=0.0, help="Wanted error of forces, meV/Å.")] = 10.0,
+    stress: Annotated[float, typer.Option(min=0.0, help="Wanted error of stress, GPa.")] = 0.2,
+) -> None:
+    """Errors of Quantum ESPRESSO against cutoff and k-points, and what to choose."""
+    from kepton.atoms import Frames
+    from kepton.atoms.files import read_structures
+    from kepton.principles import Espresso
+    from kepton.principles.convergence import converge, recommended
+    from kepton.terminal import convergence_table
+
+    frames = Frames.from_ase([read_structures(structure)[-1]])
+    principle = Espresso(xc, accuracy, pseudopotentials)
+    principle.check(frames)
+    for name, rows in converge(principle, frames):
+        console.print(convergence_table(name, rows))
+        best = recommended(rows, force, stress)
+        told = (
+            f"cutoff_Ry = {best.cutoff_Ry:g}, density_cutoff_Ry = {best.density_cutoff_Ry:g}"
+            if name == "cutoff"
+            else f"a mesh of {' x '.join(map(str, best.mesh))}"
+        )
+        console.print(f"Within {force:g} meV/Å and {stress:g} GPa of the finest: {told}.")
 
 
 @app.command()

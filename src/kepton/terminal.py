@@ -224,3 +224,19 @@ def properties_table(compared: Sequence[Any]) -> Table:
         words, unit = named(row.name)
         table.add_row(f"{words}, {unit}" if unit else words, *told)
     return table
+
+
+def convergence_table(name: str, rows: Sequence[Any]) -> Table:
+    """Errors against cutoff or k-points: `kepton.principles.convergence.Row`."""
+    table = Table("cutoff, Ry", "mesh", "energy, meV/atom", "forces, meV/Å", "stress, GPa", "s")
+    table.title = f"Against the finest {name}"
+    for row in rows:
+        table.add_row(
+            f"{row.cutoff_Ry:.1f} / {row.density_cutoff_Ry:.0f}",
+            " x ".join(map(str, row.mesh)),
+            f"{row.energy:.2f}",
+            f"{row.force:.2f}",
+            f"{row.stress:.3f}",
+            f"{row.seconds:.1f}",
+        )
+    return table

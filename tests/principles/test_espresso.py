@@ -113,6 +113,17 @@ def test_the_mesh_follows_the_cell():
     assert mesh(primitive) == (6, 6, 6)
 
 
+def test_strained_cells_keep_the_mesh_of_their_structure():
+    principle = Espresso(k_spacing_per_A=0.4)
+    start = Frames.from_ase([bulk("Si", cubic=True)])
+    squeezed = Frames.from_ase([bulk("Si", a=5.2, cubic=True)])
+    far = Frames.from_ase([bulk("Si", a=4.8, cubic=True)])
+    assert principle.mesh(squeezed) == (4, 4, 4)
+    settled = principle.settled(start)
+    assert settled.mesh(start) == settled.mesh(squeezed) == (3, 3, 3)
+    assert settled.mesh(far) == principle.mesh(far) == (4, 4, 4)
+
+
 def test_vacuum_takes_one_point():
     slab = fcc111("Al", (2, 2, 3), vacuum=6.0)
     assert mesh(slab)[2] == 1
@@ -267,3 +278,19 @@ def test_a_label_agrees_with_a_run_by_hand(tmp_path):
     # the label's cycle ends at 2e-7 Ry, and forces err by the square root of such an energy
     assert label.energy[0] == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
     np.testing.assert_allclose(label.forces[0], atoms.get_forces(), atol=2e-3)
+
+
+@needs_espresso
+def test_convergence_is_told_against_the_finest(monkeypatch):
+    from kepton.principles import convergence
+
+    monkeypatch.setattr(convergence, "CUTOFFS", (0.7, 1.0))
+    monkeypatch.setattr(convergence, "SPACINGS", (2.5, 1.5, 1.4))
+    told = dict(convergence.converge(replace(COARSE, cutoff_Ry=15.0), silicon(0.0)))
+    assert [row.cutoff_Ry for row in told["cutoff"]] == [15.0, 21.429]
+    assert [row.mesh for row in told["k-points"]] == [(1, 1, 1), (2, 2, 2)]
+    for rows in told.values():
+        assert rows[0].force > 1.0
+        assert (rows[-1].energy, rows[-1].force, rows[-1].stress) == (0.0, 0.0, 0.0)
+        assert convergence.recommended(rows, 1e3, 1e3) == rows[0]
+        assert convergence.recommended(rows, 0.0, 0.0) == rows[-1]

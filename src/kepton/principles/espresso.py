@@ -53,6 +53,8 @@ ATTEMPTS = (
 )
 """Of the SCF, each tried where the one before did not converge"""
 CYCLES = 100
+NEAR = 0.1
+"""Relative difference of lengths up to which a cell has the mesh of a known one"""
 VACUUM = 6.0
 """Å without atoms along a direction, across which nothing is taken to be periodic"""
 INPUT, OUTPUT, SCRATCH = "pw.in", "pw.out", "scratch"
@@ -65,7 +67,9 @@ class Espresso:
     """Free energy, forces and stress by pw.x, on one core.
 
     The mesh of k-points holds ceil(|b| / k_spacing) points along a reciprocal vector b, so it
-    follows the cell, and one where the direction is not periodic or atoms leave VACUUM free.
+    follows the cell, and one where the direction is not periodic or atoms leave VACUUM free. Cells
+    whose b are within NEAR of those of a structure that it is for (`settled`) have its mesh: the
+    energy would jump where a strain adds a point (30 meV an atom in silicon at a draft's accuracy).
     Symmetry is not used: pw.x would add to a shifted mesh the points that the lattice's symmetry
     asks for, and the energy would jump where a strain breaks it (10 meV in two atoms of silicon).
     Occupations are smeared by the cold function, which changes nothing in an insulator; with
@@ -85,6 +89,7 @@ class Espresso:
         command: how pw.x is called; the shell does not see it
         time_limit_min: for one attempt
         folder: where calculations are kept; none: they go when they have been read
+        elements, cells: that it is settled for: symbols, and lengths of b in 1/Å
 
     Source: Giannozzi et al., J. Phys.: Condens. Matter 29, 465901 (2017); Marzari et al., Phys.
         Rev. Lett. 82, 3296 (1999)
@@ -101,10 +106,16 @@ class Espresso:
     time_limit_min: float = 120.0
     folder: Path | None = field(default=None, metadata={"setting": False})
     elements: tuple[str, ...] = field(default=(), metadata={"setting": False})
+    cells: tuple[tuple[float, float, float], ...] = field(default=(), metadata={"setting": False})
 
     def settled(self, frames: Frames) -> "Espresso":
-        """The same, knowing which elements it is for, so that `settings` say all."""
-        return replace(self, elements=tuple(sorted({*self.elements, *frames.symbols})))
+        """The same, knowing what it is for, so that `settings` say all and meshes do not change."""
+        cells = {(a, b, c) for a, b, c in np.linalg.norm(_reciprocal(frames), axis=2).round(6)}
+        return replace(
+            self,
+            elements=tuple(sorted({*self.elements, *frames.symbols})),
+            cells=tuple(sorted({*self.cells, *cells})),
+        )
 
     def keeping(self, folder: Path) -> "Espresso":
         """The same, whose calculations stay in a folder, so that a rerun reads what has ended."""
@@ -120,6 +131,7 @@ class Espresso:
             "pseudopotentials": {s: f"{f.path.name} {f.digest}" for s, f in files.items()},
             "cutoffs_Ry": list(self._cutoffs(files)) if files else None,
             "k_spacing_per_A": self._k_spacing,
+            "cells_per_A": [list(cell) for cell in self.cells],
             "smearing_eV": self.smearing_eV,
             "convergence_Ry": self._accuracy.convergence_Ry,
         }
@@ -135,6 +147,15 @@ class Espresso:
     def _files(self, symbols: tuple[str, ...]) -> dict[str, Pseudopotential]:
         folder = self.pseudopotentials or pseudopotentials.DEBIAN
         return pseudopotentials.chosen(symbols, folder, self.xc)
+
+    @property
+    def scale(self) -> float:
+        """Cutoffs in units of those that pseudopotentials suggest, where none is given."""
+        return self._accuracy.cutoffs
+
+    def cutoffs(self, symbols: tuple[str, ...]) -> tuple[float, float]:
+        """Of wave functions and density for these elements, Ry."""
+        return self._cutoffs(self._files(symbols))
 
     def _cutoffs(self, files: dict[str, Pseudopotential]) -> tuple[float, float]:
         scale = self._accuracy.cutoffs
@@ -240,9 +261,11 @@ class Espresso:
 
     def mesh(self, frames: Frames) -> tuple[int, int, int]:
         """k-points along each reciprocal vector; an even number is shifted by half a step."""
-        reciprocal = 2 * np.pi * np.linalg.inv(np.asarray(frames.cell[0], float)).T
+        (reciprocal,) = _reciprocal(frames)
         lengths = np.linalg.norm(reciprocal, axis=1)
-        counts = np.ceil(lengths / self._k_spacing - 1e-6).astype(int)
+        known = (np.array(cell) for cell in self.cells)
+        near = (cell for cell in known if np.abs(np.log(lengths / cell)).max() < NEAR)
+        counts = np.ceil(next(near, lengths) / self._k_spacing - 1e-6).astype(int)
         scaled = np.sort(np.asarray(frames.positions[0]) @ reciprocal.T / (2 * np.pi) % 1.0, axis=0)
         gaps = np.diff(scaled, axis=0, append=scaled[:1] + 1.0).max(axis=0)
         dense = np.asarray(frames.pbc[0]) & (gaps * 2 * np.pi / lengths < VACUUM)
@@ -273,6 +296,11 @@ class Espresso:
             if (found := pseudopotentials.available(pseudopotentials.DEBIAN, xc))
         ]
         return True, f"{path}; pseudopotentials of {'; of '.join(known) or 'a folder you name'}"
+
+
+def _reciprocal(frames: Frames) -> np.ndarray:
+    """(b, 3, 3) rows are the reciprocal vectors, 2 pi included, 1/Å."""
+    return 2 * np.pi * np.swapaxes(np.linalg.inv(np.asarray(frames.cell, float)), 1, 2)
 
 
 def _ended(place: Path) -> bool:
