@@ -92,11 +92,8 @@ def validate(
 
 
 def _predicted(ensemble: Ensemble, cells: Sequence[ase.Atoms]) -> list[Answer]:
-    answers = []
-    for cell in cells:
-        label, _ = predict(ensemble, Frames.from_ase([cell]))
-        answers.append(_answer(cell, label))
-    return answers
+    label, _ = predict(ensemble, Frames.from_ase(cells))
+    return [_answer(cell, label[i : i + 1]) for i, cell in enumerate(cells)]
 
 
 def _answer(cell: ase.Atoms, label: Any) -> Answer:
@@ -107,4 +104,4 @@ def _answer(cell: ase.Atoms, label: Any) -> Answer:
         )
     assert isinstance(label, Label)
     stress = -np.asarray(label.virial[0], float) / cell.get_volume()
-    return Answer(float(label.energy[0]), np.asarray(label.forces[0], float), stress)
+    return Answer(float(label.energy[0]), np.asarray(label.forces[0, : len(cell)], float), stress)

@@ -302,3 +302,64 @@ def test_other_wrong_inputs(workplace):
     ):
         done = kepton(*arguments, cwd=workplace, check=2)
         assert done.stderr.strip(), arguments
+
+
+COPPER = """
+[system]
+crystal = "Cu"
+atoms = 4
+
+[principle]
+kind = "ase"
+
+[target]
+force_error = 5.0
+confidence = 0.6
+coverage = 0.6
+
+[budget]
+labels = 40
+
+[explore]
+temperature_K = 300
+walkers = 4
+walk_fs = 50
+audit_fs = 50
+volume_change = [-0.05, 0.05]
+pressure_GPa = [0, 1]
+
+[model]
+runner = "none"
+channels = 4
+cutoff_A = 4.5
+
+[train]
+steps = 200
+
+[run]
+seed_labels = 8
+"""
+
+
+@pytest.mark.slow
+def test_a_crystal_is_validated_beside_its_principle(tmp_path):
+    pytest.importorskip("phonopy", reason="needs the extra solids")
+    (tmp_path / "copper.toml").write_text(COPPER)
+    kepton("run", "copper.toml", cwd=tmp_path, check=0)
+    claims = json.loads((tmp_path / "copper" / "certificate.json").read_text())
+    assert claims["conditions"]["pressure_GPa"] == [0, 1]
+    assert claims["checks"]["stress_error_GPa"] > 0
+    told = kepton("validate", "copper", cwd=tmp_path, check=0).stdout
+    assert "C44, GPa" in told
+    rows = json.loads((tmp_path / "copper" / "validation.json").read_text())
+    known = {row["name"]: row["principle"] for row in rows}
+    assert known["a_A"] == pytest.approx(3.5898, abs=1e-3)
+    assert "Beside the principle" in (tmp_path / "copper" / "report.html").read_text()
+    journal = Journal(tmp_path / "copper" / "campaign.db")
+    labelled = journal.outcomes()
+    kepton("validate", "copper", cwd=tmp_path, check=0)
+    assert journal.outcomes() == labelled  # each was paid for once
+    (tmp_path / "copper.toml").rename(tmp_path / "moved.toml")
+    done = kepton("validate", "copper", cwd=tmp_path, check=2)
+    assert "give it by --campaign" in done.stderr
+    kepton("validate", "copper", "--campaign", "moved.toml", cwd=tmp_path, check=0)
