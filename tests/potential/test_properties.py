@@ -105,7 +105,7 @@ def test_frequencies_are_those_of_small_displacements_by_hand():
 
 
 def test_vacancy_and_surface_are_bonds_cut():
-    """Every pair within one shell has the energy -1: a vacancy costs z / 2, a face its cut bonds."""
+    """A pair within one shell has the energy -1: a vacancy costs z / 2, a face its cut bonds."""
 
     def answers(cells):
         told = []
