@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
-from conftest import MODEL, TRAINING
-from kepton.atoms import Frames, Label
+from conftest import MODEL, SIZES, TRAINING
+from kepton.atoms import Frames, Label, concatenate
+from kepton.dynamics import Shape
 from kepton.elt import Failure, Problem
 from kepton.errors import InputError
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe, default_model
 from kepton.potential.ensemble import predict
 from kepton.potential.explore import MOMENTS_PER_WALK, SAMPLES_PER_WALK
+from kepton.potential.geometry import Strain
 from kepton.potential.rung import decode, encode
 from kepton.principles import ASECalculator
 
@@ -93,6 +95,61 @@ def test_draws_come_from_the_second_half(problem, trained):
     for seed in range(3):
         for x, y in zip(two.audit(trained, 8, seed), one.audit(trained, 8, seed)):
             np.testing.assert_allclose(x.positions, y.positions, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def crystal():
+    """Copper in strained cells at some pressures, and an ensemble that has just begun to learn."""
+    start = Frames.from_ase([bulk("Cu", cubic=True)])
+    conditions = replace(
+        CONDITIONS,
+        strain=Strain((-0.04, 0.04), 0.01),
+        pressure_GPa=(0.0, 5.0),
+        cell_shape=Shape.FULL,
+    )
+    model = default_model("deep_potential", [start], cutoff_A=4.0, **SIZES)
+    recipe = Recipe("deep_potential", model, replace(TRAINING, steps=50), 2)
+    problem = PotentialProblem((start,), ASECalculator(), conditions, recipe)
+    samples = problem.seed(12, 0)
+    return problem, problem.train([(s, problem.label(s)) for s in samples], None, 0)
+
+
+def test_cells_are_strained_and_move_at_constant_pressure(crystal):
+    problem, models = crystal
+    (start,) = problem.structures
+    seen = problem.explore(models, [start], 1e3, 1).samples
+    cells = np.array([np.asarray(frames.cell[0]) for frames in seen])
+    assert len({round(float(v), 9) for v in np.linalg.det(cells)}) == len(seen)
+    change = np.linalg.det(cells) / np.linalg.det(start.cell[0]) - 1.0
+    assert np.abs(change).max() < 0.2
+    assert np.abs(cells - cells * np.eye(3)).max() > 0.01
+    assert problem.gate.sound(concatenate(seen)).all()
+
+
+def test_errors_beside_the_certificate_are_those_of_the_audit(crystal):
+    problem, models = crystal
+    samples = problem.audit(models, 4, 2)
+    data = [(sample, problem.label(sample)) for sample in samples]
+    told = problem._unbounded_errors(models, data)
+    answers = [predict(models, sample)[0] for sample in samples]
+    off = [(a.energy[0] - label.energy[0]) / 4 for a, (_, label) in zip(answers, data)]
+    assert told["energy_error_meV_per_atom"] == pytest.approx(
+        1e3 * np.sqrt(np.mean(np.square(off))), rel=1e-3
+    )
+    stress = [
+        (np.asarray(a.virial[0]) - label.virial[0]) / np.linalg.det(sample.cell[0])
+        for a, (sample, label) in zip(answers, data)
+    ]
+    expected = np.sqrt(np.mean(np.square(stress))) * 160.21766
+    assert told["stress_error_GPa"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_as_many_walkers_as_suit_the_size():
+    def walkers(count):
+        return ExploreConfig().suited([Frames.from_ase([bulk("Cu") * (count, 1, 1)])]).walkers
+
+    assert [walkers(n) for n in (1, 16, 32, 200)] == [64, 64, 32, 8]
+    assert ExploreConfig(walkers=5).suited([Frames.from_ase([bulk("Cu")])]).walkers == 5
 
 
 def test_a_broken_model_fails_its_audit(problem, broken):
