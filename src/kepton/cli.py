@@ -1,4 +1,4 @@
-"""The command line: run, status, report, train, test, md, convert, closure solve, doctor."""
+"""The command line: run, status, report, train, test, md, relax, convert, closure solve, doctor."""
 
 import json
 import os
@@ -336,8 +336,8 @@ def md(
     console.print(f"{told}.")
     if walk.step < steps and not walk.exploded:
         _complain(
-            f"Stopped: the ensemble disagrees by more than {max_deviation:g} eV/Å. The last frame is "
-            "worth a label."
+            f"Stopped: the ensemble disagrees by more than {max_deviation:g} eV/Å. The last frame "
+            "is worth a label."
         )
         raise typer.Exit(BUDGET_ENDED)
     if walk.step < steps or walk.exploded:
@@ -347,6 +347,51 @@ def md(
             f"{remedy(start, timestep_fs)}."
         )
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def relax(
+    model: Annotated[Path, typer.Argument(help=MODEL)],
+    structure: Annotated[Path, typer.Argument(help="Where to start: anything that ASE reads.")],
+    out: Annotated[Path, typer.Option(help="The structure to write: anything that ASE writes.")],
+    cell: Annotated[
+        Cell | None, typer.Option(help="What of the cell to relax too; default: nothing.")
+    ] = None,
+    pressure_GPa: Annotated[float, typer.Option("--pressure-GPa")] = 0.0,
+    force_eV_A: Annotated[
+        float, typer.Option("--force-eV-A", min=1e-5, help="On no atom more is left.")
+    ] = 0.01,
+    steps: Annotated[int, typer.Option(min=1, help="At most.")] = 1000,
+    exact: Annotated[bool, typer.Option("--exact", help=EXACT)] = False,
+) -> None:
+    """Relax the atoms of a structure, and its cell where asked, to the nearest minimum."""
+    from kepton.atoms.files import read_structures
+    from kepton.atoms.structures import write
+    from kepton.dynamics import Shape
+    from kepton.dynamics.relax import relax
+    from kepton.potential.file import load_ensemble
+    from kepton.terminal import Terminal
+
+    potential, _ = load_ensemble(model, exact)
+    start = read_structures(structure)[-1]
+    shape, step, now = Shape(cell.value) if cell else None, 0, None
+    with Terminal(console, None) as terminal:
+        walk = relax(start, potential.calculator(), shape, pressure_GPa, force_eV_A, steps)
+        for step, now in enumerate(walk):
+            terminal.progress("relaxing", step, steps, f"{now.force:.3g} eV/Å")
+    assert now is not None
+    if now.force != now.force:
+        _complain("The forces are no longer finite numbers; give a start whose atoms are apart.")
+        raise typer.Exit(FAILED)
+    write(out, [now.atoms])
+    pressure = f", {now.pressure_GPa:.4g} GPa" if now.pressure_GPa == now.pressure_GPa else ""
+    console.print(
+        f"{out}: {step} steps, {now.atoms.get_potential_energy():.6f} eV, largest force "
+        f"{now.force:.3g} eV/Å{pressure}."
+    )
+    if not now.converged:
+        _complain("More --steps are needed, or a larger --force-eV-A; the structure is written.")
+        raise typer.Exit(BUDGET_ENDED)
 
 
 @app.command()

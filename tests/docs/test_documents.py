@@ -66,7 +66,7 @@ def test_every_command_is_in_the_readme():
         [sys.executable, "-m", "kepton.cli", "--help"], capture_output=True, text=True, check=True
     ).stdout
     commands = re.findall(r"^│ (\w+) +[A-Z]", told, re.M)
-    assert len(commands) == 9
+    assert len(commands) == 10
     for command in commands:
         assert f"kepton {command}" in README
 

@@ -164,8 +164,8 @@ def _amber_header(atoms: int, cell: bool) -> bytes:
 FORMATS: dict[str, type[Trajectory]] = {".extxyz": Extxyz, ".xyz": Extxyz, ".nc": AmberNetcdf}
 
 
-def trajectory_file(path: Path, first: ase.Atoms, size: int | None = None) -> Trajectory:
-    """The trajectory of a path, in the format that its suffix tells.
+def trajectory_format(path: Path) -> type[Trajectory]:
+    """The format that a path's suffix tells.
 
     Raises:
         InputError: a suffix of no such format
@@ -175,4 +175,4 @@ def trajectory_file(path: Path, first: ase.Atoms, size: int | None = None) -> Tr
             f"{path}: a trajectory is written as {', '.join(FORMATS)} (extxyz, or Amber's NetCDF); "
             "give a name that ends so."
         )
-    return FORMATS[path.suffix.lower()](path, first, size)
+    return FORMATS[path.suffix.lower()]

@@ -35,7 +35,7 @@ from kepton.dynamics import (
 from kepton.dynamics.cell_rescaling import WATER, volume
 from kepton.dynamics.state import SKIN, kinetic_tensor
 from kepton.dynamics.stored import from_arrays, to_arrays
-from kepton.dynamics.trajectory import Stream, trajectory_file
+from kepton.dynamics.trajectory import Stream, trajectory_format
 from kepton.errors import InputError
 from kepton.potential.checkpoint import Checkpoint
 from kepton.potential.ensemble import Ensemble, check_elements, component_rms, evaluate
@@ -198,6 +198,7 @@ def run(
             `model_devi`, a suffix of no trajectory; a checkpoint of another run, or none
         OSError: a file cannot be written; the frames before are whole
     """
+    kind = trajectory_format(output.trajectory)
     if output.model_devi is not None:
         check_members(ensemble)
     frames = Frames.from_ase([start])
@@ -221,7 +222,7 @@ def run(
                 f"--steps {steps}."
             )
         state = from_arrays(state, arrays, numbers["widths"], ensemble.cutoff, SKIN)
-    trajectory = trajectory_file(output.trajectory, start, sizes.get("trajectory"))
+    trajectory = kind(output.trajectory, start, sizes.get("trajectory"))
     streams = {
         "trajectory": trajectory.stream,
         "table": _lines(output.table, ",".join(COLUMNS), sizes.get("table")),
@@ -300,7 +301,7 @@ def _measured(
         float(np.sum(state.masses)) / box * GRAMS_PER_CM3,
         float(deviation[0]),
     )
-    return Point(dict(zip(COLUMNS, values)), broken)
+    return Point(dict(zip(COLUMNS, map(float, values))), broken)
 
 
 GRAMS_PER_CM3 = _amu * 1e27
@@ -338,7 +339,8 @@ def check_overlap(frames: Frames) -> None:
     names = [f"{chemical_symbols[species[k]]} (number {k})" for k in (i, j)]
     raise InputError(
         f"The atoms {names[0]} and {names[1]}, counted from 0, are {length:.2f} Å apart, which is "
-        "less than any bond, and would explode; move them apart, or give the right cell."
+        "less than any bond, and would explode; relax the structure (kepton relax), or give the "
+        "right cell."
     )
 
 
