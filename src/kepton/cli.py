@@ -277,6 +277,9 @@ def md(
     restart: Annotated[
         bool, typer.Option("--restart", help="Go on with the run that wrote --out.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="lammps: write an input into the folder --out, and run `lmp`.")
+    ] = Engine.KEPTON,
     exact: Annotated[bool, typer.Option("--exact", help=EXACT)] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -313,6 +316,9 @@ def md(
         every,
         seed,
     )
+    if engine == Engine.LAMMPS:
+        _lammps(out, model, potential, start, settings, steps)
+        return
     output, walk = Output(out, model_devi), Walk(timestep_fs, len(start), trust(info), stderr)
     try:
         with Terminal(console, None) as terminal:
@@ -347,6 +353,17 @@ def md(
             f"{remedy(start, timestep_fs)}."
         )
         raise typer.Exit(FAILED)
+
+
+def _lammps(folder: Path, model: Path, potential, start, settings, steps: int) -> None:
+    from kepton.potential.lammps_deck import run_deck, write_deck
+
+    commands = write_deck(folder, model, potential, start, settings, steps)
+    console.print(f"{folder}/in.lammps")
+    if run_deck(folder, commands):
+        console.print(f"{folder}/md.dump, {folder}/log.lammps: {steps} steps by LAMMPS.")
+    else:
+        console.print(f"Not run: `dp` and `lmp` are not here. In {folder}: {'; '.join(commands)}")
 
 
 @app.command()
