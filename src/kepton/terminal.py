@@ -1,5 +1,6 @@
 """What people see in the terminal: progress, one line a round, tables."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,6 +87,76 @@ class Terminal(Observer):
         self.bars.update(self.task, visible=False)
         if told := line(event, state, self.goal, self.unit):
             self.console.print(told)
+
+
+class Walk:
+    """What is seen of a molecular dynamics run, and a warning when the ensemble first doubts it.
+
+    The first frame, for which programs are compiled, does not count for the pace.
+
+    Args:
+        limit: eV/Å, above which the deviation is worth a warning; None for no warning
+        stderr: where warnings go
+    """
+
+    def __init__(self, timestep_fs: float, atoms: int, limit: float | None, stderr: Console):
+        self.timestep_fs, self.atoms, self.limit, self.stderr = timestep_fs, atoms, limit, stderr
+        self.points: list[Any] = []
+        self.seconds: list[float] = []
+        self.above = 0
+
+    def happened(self, point: Any) -> None:
+        """A frame is written: a `Point`."""
+        self.points.append(point)
+        self.seconds.append(time.monotonic())
+        if self.limit is None or not point.deviation > self.limit:
+            return
+        self.above += 1
+        if self.above == 1:
+            self.stderr.print(
+                f"Beware: at step {point.step} the ensemble disagrees by {point.deviation:.3g} "
+                f"eV/Å, more than the error of {self.limit:g} eV/Å that the potential was made for."
+            )
+
+    @property
+    def step(self) -> int:
+        """Steps made."""
+        return self.points[-1].step if self.points else 0
+
+    @property
+    def exploded(self) -> bool:
+        """Whether the dynamics broke."""
+        return not self.points or self.points[-1].broken
+
+    @property
+    def pace(self) -> str:
+        """How fast it is."""
+        if len(self.points) < 2:
+            return ""
+        steps = self.step - self.points[0].step
+        seconds = self.seconds[-1] - self.seconds[0]
+        ns_day = steps * self.timestep_fs * 1e-6 / seconds * 86400.0
+        each = seconds / steps / self.atoms * 1e6
+        return f"{ns_day:.3g} ns/day, {each:.3g} µs/atom/step"
+
+    def told(self, members: int) -> str:
+        """All of it, in one line."""
+        told = [f"{self.step} steps, {len(self.points)} frames"]
+        if self.pace:
+            told.append(self.pace)
+        if not self.points:
+            return told[0]
+        temperature = np.mean([p.values["temperature_K"] for p in self.points])
+        told.append(f"mean temperature {temperature:.0f} K")
+        if members > 1:
+            doubts = [p.deviation for p in self.points]
+            told.append(
+                f"force deviation of the ensemble, mean {np.mean(doubts):.4f} and largest "
+                f"{max(doubts):.4f} eV/Å"
+            )
+        if self.above:
+            told.append(f"above {self.limit:g} eV/Å in {self.above} frames")
+        return "; ".join(told)
 
 
 def line(event: Event, state: State, goal: Goal, unit: str) -> str:

@@ -11,7 +11,7 @@ from kepton.atoms import Frames
 from kepton.atoms.neighbors import neighbors
 from kepton.errors import InputError
 from kepton.potential.model_deviation import HEADER, line, model_deviation
-from kepton.potential.molecular_dynamics import Settings, trajectory
+from kepton.potential.molecular_dynamics import Output, Settings, run
 
 
 @pytest.fixture
@@ -49,15 +49,8 @@ def test_dynamics_writes_a_line_a_frame(ensemble, tmp_path):
     start = cluster()[:8]
     start.rattle(0.02, seed=0)
     (tmp_path / "devi.out").write_text("old")
-    run = trajectory(
-        ensemble.with_dtype(jnp.float32),
-        start,
-        Settings(50.0, 0.1),
-        *(4, 2, 0),
-        tmp_path / "md.extxyz",
-        tmp_path / "devi.out",
-    )
-    points = list(run)
+    output = Output(tmp_path / "md.extxyz", tmp_path / "devi.out")
+    points = list(run(ensemble, start, Settings(50.0, 0.1, every=2), 4, output))
     table = np.loadtxt(tmp_path / "devi.out")
     assert table.shape == (2, 7)
     assert table[:, 0].tolist() == [2, 4]
@@ -68,15 +61,7 @@ def test_dynamics_writes_a_line_a_frame(ensemble, tmp_path):
 
 
 def test_one_member_has_nobody_to_disagree_with(ensemble, tmp_path):
+    output = Output(tmp_path / "md.extxyz", tmp_path / "devi.out")
     with pytest.raises(InputError, match="this model has one"):
-        next(
-            trajectory(
-                ensemble.alone(0),
-                Atoms("H"),
-                Settings(300.0),
-                *(2, 1, 0),
-                tmp_path / "md.extxyz",
-                tmp_path / "devi.out",
-            )
-        )
+        next(run(ensemble.alone(0), Atoms("H"), Settings(300.0), 2, output))
     assert not list(tmp_path.iterdir())

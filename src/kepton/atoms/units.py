@@ -10,6 +10,8 @@ BOHR = units.Bohr
 """Å"""
 COULOMB = units.Hartree * units.Bohr
 """e^2 / (4 pi eps_0) in eV Å"""
+HBAR = units._hbar * units.J * 1e15
+"""eV fs"""
 GIGAPASCAL = units.GPa
 """eV/Å^3"""
 ACCELERATION = units.fs**2

@@ -15,8 +15,8 @@ from kepton.atoms.frames import Real
 from kepton.atoms.units import BOLTZMANN, GIGAPASCAL
 from kepton.dynamics.forcefield import ForceField
 from kepton.dynamics.integrate import Integrator, split_keys
-from kepton.dynamics.state import State, kinetic_energy, kinetic_tensor, normal
-from kepton.dynamics.thermostats import Thermostat
+from kepton.dynamics.state import State, kinetic_tensor, normal
+from kepton.dynamics.thermostats import Thermostat, heated
 from kepton.errors import InputError
 
 WATER = 0.45
@@ -144,9 +144,7 @@ class StochasticCellRescaling(Integrator):
             cell=state.frames.cell @ there,
         )
         velocities = state.velocities @ back
-        new = replace(state, frames=frames, velocities=velocities, key=key)
-        heat = state.heat + kinetic_energy(new) - kinetic_energy(state)
-        return self.thermostat.move(replace(new, heat=heat))
+        return self.thermostat.move(replace(heated(state, velocities), frames=frames, key=key))
 
     def leap(self, state: State, frames: Frames) -> Float[Array, "b"]:
         """How far atoms move beside their cell, and half of what the cell moves a neighbour."""

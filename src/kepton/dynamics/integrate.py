@@ -52,6 +52,11 @@ class Integrator(ABC):
     timestep_fs: float
     needs_virial: ClassVar[bool] = False
 
+    @property
+    def together(self) -> int:
+        """How many walkers in a row make one system, and break together."""
+        return 1
+
     def __post_init__(self):
         if not self.timestep_fs > 0:
             raise InputError(f"timestep_fs = {self.timestep_fs}; give fs above 0, such as 0.5.")
@@ -81,7 +86,7 @@ class Integrator(ABC):
     def step(self, field: ForceField, state: State) -> tuple[State, StepInfo]:
         """Advance every living walker by one time step, or none where a neighbour list is late."""
         moved = self.move(self.kick(state))
-        sound = self.leap(state, moved.frames) <= LEAP  # false for nan
+        sound = self._together(self.leap(state, moved.frames) <= LEAP)  # false for nan
         moved = _choose(state.alive & sound, moved, state)
         late = jnp.asarray(state.alive) & state.neighbors.stale(moved.frames, field.cutoff)
 
@@ -90,6 +95,7 @@ class Integrator(ABC):
             finite = jnp.isfinite(label.energy) & jnp.isfinite(label.forces).all(axis=(1, 2))
             if self.needs_virial:
                 finite &= jnp.isfinite(label.virial).all(axis=(1, 2))
+            finite = self._together(finite)
             new = replace(moved, energy=label.energy, forces=label.forces, virial=label.virial)
             new = self.given(state, self.kick(new))
             new = _choose(state.alive & sound & finite, new, state)
@@ -101,6 +107,10 @@ class Integrator(ABC):
 
         state, broken = jax.lax.cond(late.any(), stay, finish)
         return state, StepInfo(late, broken)
+
+    def _together(self, sound: Bool[Array, "b"]) -> Bool[Array, "b"]:
+        whole = sound.reshape(-1, self.together).all(axis=1)
+        return jnp.repeat(whole, self.together)
 
 
 CHANGES = ("velocities", "forces", "energy", "virial", "key", "heat", "bath")

@@ -53,9 +53,10 @@ def simulate(
     if not skin > 2 * LEAP:
         raise InputError(f"skin = {skin} Å; give more than {2 * LEAP} Å, such as {SKIN}.")
     completed, broken = np.zeros(len(state), int), np.zeros(len(state), bool)
-    left, rebuilds = np.full(mesh(len(state)).size, steps), 0
+    systems = len(state) // integrator.together
+    left, rebuilds = np.full(mesh(systems).size, steps), 0
     while True:
-        state = placed(state, len(state))
+        state = placed(state, systems)
         state, left, now_completed, now_broken = _run(field, integrator, state, left)
         completed, broken = completed + np.asarray(now_completed), broken | np.asarray(now_broken)
         if not np.any(left):
@@ -74,7 +75,7 @@ def _run(field: ForceField, integrator: Integrator, state: State, steps):
         return _advance(field, jax.tree.unflatten(tree, leaves), state, steps[0])
 
     by_walker = [EACH if jnp.ndim(leaf) else ALL for leaf in leaves]
-    share = shared_out(share, len(state), ALL, by_walker, EACH, EACH)
+    share = shared_out(share, len(state) // integrator.together, ALL, by_walker, EACH, EACH)
     return share(field, leaves, state, steps)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from kepton.atoms import Frames, Label
 from kepton.atoms.frames import Real
@@ -166,6 +166,16 @@ def maxwell_boltzmann(
     return jnp.sqrt(scale) * normal(key, masses.shape[1])
 
 
+def rigid_motions(frames: Frames) -> Int[Array, "b"]:
+    """How many momenta are conserved where no noise acts on single atoms.
+
+    Periodic: 3, of the translation. Isolated: 6, with rotation; 5 of two atoms; 3 of one.
+    """
+    atoms = jnp.asarray(frames.mask).sum(axis=1)
+    isolated = ~jnp.asarray(frames.pbc).any(axis=1)
+    return jnp.where(isolated & (atoms > 1), jnp.minimum(4 + (atoms > 1) + (atoms > 2), 6), 3)
+
+
 def without_rigid_motion(
     frames: Frames, velocities: Float[Real, "b n 3"]
 ) -> Float[np.ndarray, "b n 3"]:
@@ -202,13 +212,13 @@ def kinetic_energy(state: State) -> Float[Array, "b"]:
     return 0.5 * (state.masses[..., None] * state.velocities**2).sum(axis=(1, 2)) / ACCELERATION
 
 
-def kinetic_temperature(state: State, constraints: int = 0) -> Float[Array, "b"]:
+def kinetic_temperature(state: State, constraints: int | Int[Real, "b"] = 0) -> Float[Array, "b"]:
     """Temperature of the velocities.
 
     T = 2 K / (k_B (3 n - c))        K -> kinetic_energy, n -> number of atoms, c -> constraints
 
-    Args:    constraints: momenta that are conserved: 3 without total momentum, 6 without rotation
+    Args:    constraints: number of momenta that are conserved at zero, such as `rigid_motions`
     Returns: K
     """
     atoms = (jnp.asarray(state.masses) > 0).sum(axis=1)
-    return 2 * kinetic_energy(state) / (BOLTZMANN * (3 * atoms - constraints))
+    return 2 * kinetic_energy(state) / (BOLTZMANN * jnp.maximum(3 * atoms - constraints, 1))

@@ -42,7 +42,7 @@ class KeptonCalculator(Calculator):
         structure: Any = self.atoms
         frames = Frames.from_ase([structure])
         check_elements(self.ensemble, frames)
-        structure_changed = set(system_changes) - {"positions"}
+        structure_changed = set(system_changes) - {"positions", "cell"}
         if self._lists is None or structure_changed or self._stale(frames):
             self._lists = neighbors(frames, self.ensemble.cutoff, SKIN)
         label, per_atom = evaluate(self.ensemble, frames, self._lists)

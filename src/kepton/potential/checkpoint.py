@@ -1,4 +1,4 @@
-"""A training's checkpoint: one safetensors file from which it goes on bit for bit."""
+"""A checkpoint: one safetensors file from which a training or a walk goes on bit for bit."""
 
 import hashlib
 import json
@@ -17,19 +17,24 @@ from kepton.errors import InputError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training keeps what it needs to go on.
+    """Where something long keeps what it needs to go on.
 
     Args:
         path: the file, None to keep nothing
-        settings: whatever tells this training from another
+        settings: by name, whatever tells it from another of its kind
+        kind: "a training", "a run"
     """
 
     path: Path | None
-    settings: Any
+    settings: dict[str, Any]
+    kind: str = "a training"
 
     @property
-    def _mark(self) -> str:
-        return hashlib.blake2b(repr(self.settings).encode(), digest_size=16).hexdigest()
+    def _marks(self) -> dict[str, str]:
+        return {
+            name: hashlib.blake2b(repr(value).encode(), digest_size=16).hexdigest()
+            for name, value in self.settings.items()
+        }
 
     def write(self, arrays: Any, numbers: dict[str, Any]) -> None:
         """Keep a pytree of arrays, and plain numbers."""
@@ -37,14 +42,14 @@ class Checkpoint:
             return
         leaves = jax.tree.leaves(arrays)
         tensors = {f"{i}": np.array(leaf, order="C") for i, leaf in enumerate(leaves)}
-        header = {"settings": self._mark, "numbers": json.dumps(numbers)}
+        header = {"settings": json.dumps(self._marks), "numbers": json.dumps(numbers)}
         write_whole(self.path, save(tensors, header))
 
     def read(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """What was kept, in a pytree of this shape; None where nothing was.
 
         Raises:
-            InputError: the file is no checkpoint, or another training's
+            InputError: the file is no checkpoint, or another's
         """
         if self.path is None or not self.path.is_file():
             return None
@@ -53,10 +58,12 @@ class Checkpoint:
             size = int.from_bytes(data[:8], "little")
             header = json.loads(data[8 : 8 + size])["__metadata__"]
             tensors = load(data)
-            if header["settings"] != self._mark:
+            marks = json.loads(header["settings"])
+            if other := [name for name, mark in self._marks.items() if marks[name] != mark]:
                 raise InputError(
-                    f"{self.path} is the checkpoint of a training with other data or settings; "
-                    "give those again to go on with it, or remove the file to begin anew."
+                    f"{self.path} is the checkpoint of {self.kind} with another "
+                    f"{', '.join(other)}; give the same again to go on with it, or remove the file "
+                    "to begin anew."
                 )
             leaves, structure = jax.tree.flatten(like)
             kept = [tensors[f"{i}"] for i in range(len(leaves))]
@@ -65,10 +72,10 @@ class Checkpoint:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{self.path} is no checkpoint of a training ({error}); remove it to begin anew."
+                f"{self.path} is no checkpoint of {self.kind} ({error}); remove it to begin anew."
             ) from error
 
     def remove(self) -> None:
-        """The training is over."""
+        """It is over."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)

@@ -342,7 +342,8 @@ def train(
     begun = time.monotonic()
     training = _Training(data, config, start, warm, held_out, seconds)
     dataset = training.dataset
-    store = Checkpoint(checkpoint, (config, training.total, key, len(dataset), start.size))
+    told = {"settings": config, "steps": training.total, "seed": key}
+    store = Checkpoint(checkpoint, told | {"data": len(dataset), "ensemble_size": start.size})
     state = training.init(start.members.weights)
     if (kept := store.read(state.arrays)) is not None:
         (weights, optimizer, best), numbers = kept
