@@ -42,18 +42,20 @@ check: env-dev
 env: $(VENV)/installed
 env-dev: $(VENV)/installed-dev
 
-$(VENV)/installed: pyproject.toml
+SOURCES = pyproject.toml hatch_build.py $(wildcard src/kepton/kernels/*.cpp src/kepton/kernels/*.h)
+
+$(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[xtb]"
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml
+$(VENV)/installed-dev: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[xtb,dispersion,dev]"
 	touch $(VENV)/installed $@
 
 # Kepton beside DeePMD-kit and LAMMPS (with MPI)
-$(INTEROP)/installed: pyproject.toml
+$(INTEROP)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(INTEROP)
 	$(INTEROP)/bin/pip install --quiet --disable-pip-version-check -e . pytest \
 	  "deepmd-kit[lmp,cpu]==3.2.*"

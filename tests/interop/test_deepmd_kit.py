@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from deepmd_side import RANDOM
-from peer import Answers, Start, Trajectory, answer, lammps, random_models, run
 from scipy.spatial.transform import Rotation
 
 import kepton as package
@@ -24,6 +23,7 @@ from kepton.potential.file import save
 from kepton.potential.model_deviation import HEADER, model_deviation
 from kepton.potential.train import fresh, train
 from kepton.principles import ASECalculator
+from peer import Answers, Start, Trajectory, answer, lammps, random_models, run
 
 pytestmark = pytest.mark.interop
 
