@@ -7,7 +7,7 @@ PEER ?= .venv-peer
 MACE ?= .venv-mace
 BENCH ?=
 
-.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure check env env-dev
+.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md check env env-dev
 
 demo: env
 	$(BIN)/kepton run examples/methanol.toml --out $(RUNS)/methanol
@@ -29,6 +29,9 @@ bench-train: env $(PEER)/installed
 
 bench-learner: env $(MACE)/installed
 	$(BIN)/python bench/learner.py --peer $(MACE) $(BENCH)
+
+bench-md: env $(INTEROP)/installed
+	$(BIN)/python bench/md.py --peer $(INTEROP) $(BENCH)
 
 bench-closure: env
 	$(BIN)/python bench/closure.py $(BENCH)
