@@ -83,6 +83,16 @@ def test_the_kernel_and_xla_agree(kind, dtype, share):
     assert not np.asarray(found.forces)[:, ~FRAMES.mask].any()
 
 
+def test_frames_in_single_precision():
+    """As data on disk may be."""
+    ensemble = ensemble_of(*MODELS["plain"])
+    single = replace(
+        FRAMES, positions=FRAMES.positions.astype(np.float32), cell=FRAMES.cell.astype(np.float32)
+    )
+    here, there = (predict(ensemble, frames)[0] for frames in (FRAMES, single))
+    np.testing.assert_allclose(here.energy, there.energy, rtol=1e-5)
+
+
 def test_threads_change_no_bit(monkeypatch):
     """Shares of the atoms are added in their order, whoever computed them."""
     frames = Frames.from_ase([STRUCTURES[0].repeat((3, 3, 3))])

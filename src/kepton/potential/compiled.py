@@ -51,12 +51,12 @@ def answers(members: DeepPotential, frames: Frames, lists: Neighbors, virial: bo
         OPERATIONS[str(dtype)], [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
     )
     energy, forces, moments = call(
-        jnp.asarray(frames.positions),
+        jnp.asarray(frames.positions, jnp.float64),
         types,
-        jnp.asarray(frames.cell),
-        jnp.asarray(lists.home),
-        jnp.asarray(lists.index),
-        jnp.asarray(lists.image),
+        jnp.asarray(frames.cell, jnp.float64),
+        jnp.asarray(lists.home, jnp.int32),
+        jnp.asarray(lists.index, jnp.int32),
+        jnp.asarray(lists.image, jnp.int16),
         radial,
         pair_table(config.species, core),
         np.stack([WEIGHTS, DECAYS]),
