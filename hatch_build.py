@@ -2,8 +2,10 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -25,13 +27,14 @@ class Kernels(BuildHookInterface):
             return
         folder = Path(self.root, "src", "kepton", "kernels")
         library = folder / "libkepton.so"
+        library.unlink(missing_ok=True)  # of older sources, and mapped by who runs it
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None or not self._compiled(compiler, folder, library):
             self.app.display_info("Kepton goes without compiled kernels: same results, slower.")
             return
         build_data["artifacts"].append("src/kepton/kernels/libkepton.so")
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        build_data["tag"] = f"py3-none-{re.sub('[.-]', '_', sysconfig.get_platform())}"
 
     def _compiled(self, compiler: str, folder: Path, library: Path) -> bool:
         levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else ["-O3"]
@@ -45,13 +48,7 @@ class Kernels(BuildHookInterface):
                 command = [compiler, *FLAGS, *flags, "-c", source, "-o", objects[-1]]
                 if not _done(command):
                     return False
-            new = f"{scratch}/libkepton.so"
-            if not _done([compiler, "-shared", "-pthread", *objects, "-o", new]):
-                return False
-            # another file in its place: a process may have mapped the old one
-            library.unlink(missing_ok=True)
-            shutil.copy(new, library)
-        return True
+            return _done([compiler, "-shared", "-pthread", *objects, "-o", str(library)])
 
 
 def _done(command: list[str]) -> bool:

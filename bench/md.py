@@ -58,14 +58,14 @@ class Run:
     wall: float
     processor: float
     memory: float
-    rebuilds: int | None = None
+    rebuilds: int
 
     @property
     def line(self) -> str:
-        lists = "" if self.rebuilds is None else f", lists made {self.rebuilds} times"
         return (
             f"{self.name}, {self.atoms} atoms: {self.wall:.1f} µs an atom and step, "
-            f"{self.processor:.1f} of a core, {self.memory:.2f} GB, {self.steps} steps{lists}"
+            f"{self.processor:.1f} of a core, {self.memory:.2f} GB, "
+            f"{self.steps} steps, lists made {self.rebuilds} times"
         )
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     if order.peer:
         runs += peers(order)
     print(f"Load {os.getloadavg()[0]:.1f} at the end\n")
-    draw(order.plot, runs, 1e3 * MFLOP / speed / cores)
+    draw(order.plot, runs, 1e3 * MFLOP / speed)
     print(table(runs, 1e3 * MFLOP / speed, cores))
 
 
@@ -208,17 +208,18 @@ def lammps(order: argparse.Namespace, model: str, name: str, size: int, environm
         *("run 2", f"run {steps}"),
     ]
     (folder / "in.lammps").write_text("\n".join(lines) + "\n")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    call(order.peer / "bin" / "lmp", ("-in", "in.lammps"), folder / "log", environment)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    with (folder / "log").open("w") as log:
+        program = [order.peer / "bin" / "lmp", "-in", "in.lammps"]
+        process = subprocess.Popen(program, cwd=folder, env=environment, stdout=log, stderr=log)
+        _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"LAMMPS failed; its output is in {folder / 'log'}.")
     told = (folder / "log.lammps").read_text()
     seconds = float(re.findall(r"Loop time of (\S+)", told)[-1])
-    used = float(re.findall(r"(\S+)% CPU use", told)[-1]) / 100.0
+    share = float(re.findall(r"(\S+)% CPU use", told)[-1]) / 100.0
     builds = int(re.findall(r"Neighbor list builds = (\d+)", told)[-1])
     wall = 1e6 * seconds / steps / size
-    # the largest of all children so far: known only where it grew
-    memory = peak / 1e6 if peak > before else float("nan")
-    run = Run(name, size, steps, wall, wall * used, memory, builds)
+    run = Run(name, size, steps, wall, wall * share, used.ru_maxrss / 1e6, builds)
     print(run.line)
     return run
 
@@ -227,18 +228,20 @@ def lammps(order: argparse.Namespace, model: str, name: str, size: int, environm
 
 
 def draw(path: Path, runs: Sequence[Run], floor: float) -> None:
-    """Time an atom and step against the number of atoms."""
+    """Core time, which other programs change least, against the number of atoms."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for name in dict.fromkeys(run.name for run in runs):
         some = [run for run in runs if run.name == name]
-        axes.plot([r.atoms for r in some], [r.wall for r in some], "o-", label=name, markersize=4)
+        size, times = [run.atoms for run in some], [run.processor for run in some]
+        axes.plot(size, times, "o-", label=name, markersize=4)
     axes.axhline(floor, color="0.4", linestyle=":", label="the nets' products alone")
-    axes.set(xlabel="atoms", ylabel="µs an atom and step", xscale="log", yscale="log")
+    axes.set(xlabel="atoms", ylabel="core time an atom and step / µs", xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(which="both", color="0.92", linewidth=0.6)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=160)
@@ -252,10 +255,9 @@ def table(runs: Sequence[Run], floor: float, cores: int) -> str:
     ]
     for run in runs:
         share = "" if "small" in run.name else f"{100 * floor / run.processor:.0f} %"
-        memory = "" if np.isnan(run.memory) else f"{run.memory:.2f}"
-        cells = run.name, run.atoms, f"{run.wall:.1f}", f"{run.processor:.1f}", share, memory
-        lists = f"{run.rebuilds} / {run.steps}"
-        rows.append(f"| {' | '.join(map(str, cells))} | {lists} |")
+        times = f"{run.wall:.1f}", f"{run.processor:.1f}"
+        cells = run.name, run.atoms, *times, share, f"{run.memory:.2f}"
+        rows.append(f"| {' | '.join(map(str, cells))} | {run.rebuilds} / {run.steps} |")
     for size in sorted({run.atoms for run in runs}):
         here = {run.name: run for run in runs if run.atoms == size}
         if {"Kepton", "DeePMD-kit, compressed"} <= here.keys():

@@ -66,6 +66,8 @@ void multiply(const T* w, long stride, long inputs, long outputs, const Vector<T
 
 // ------------------------------------------------------------------ functions of the distance
 
+// Of a number or of lanes: u - u is zero of either kind.
+
 // 1 below inner, 0 above outer, and the slope
 template <class V, class S> inline void fall(V r, S inner, S outer, V& value, V& slope) {
   const S inverse = 1 / (outer - inner);
@@ -377,8 +379,8 @@ template <class T> class Block {
     return y[depth].get();
   }
 
-  // Forces from dE/dA, every `stride`th number of `source`:
-  // dE/dr_ij = (q - x (x . g)) / r ...,  q = sum_ck g_ck B_k' Y_c,  g_c = sum_k g_ck B_k
+  // Forces and virial from dE/dA = G, every `stride`th number of `source`. With x = r_ij / r,
+  // dE/dr_ij = (q - x . g / r) x + g / r,   q = sum_ck G_ck B_k' Y_c,   g_c = sum_k G_ck B_k
   void pull(long atom, long a, const T* source, long stride, double* forces, double* virial) {
     const long segments = p.segments.size(), count = p.functions;
     for (int c = 0; c < 4; c++)
