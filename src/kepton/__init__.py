@@ -2,12 +2,7 @@
 
 import os
 
-
-def cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
+from kepton.machine import cores
 
 # One XLA thread: the many small operations of few atoms lose more to a second one than they gain
 # (14 against 10 ms a training step on two idle cores, 90 on two busy ones). Instead a device a

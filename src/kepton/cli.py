@@ -538,6 +538,7 @@ def doctor() -> None:
     import jax
 
     import kepton
+    from kepton.kernels import library
     from kepton.principles.registry import doctor
 
     table = Table("", "works", "", title=f"Kepton {kepton.__version__}")
@@ -545,6 +546,10 @@ def doctor() -> None:
         table.add_row(f"principle {name}", "yes" if works else "no", how)
     devices = sorted({device.platform for device in jax.devices()})
     table.add_row("JAX", "yes", f"{jax.__version__} on {', '.join(devices)}")
+    if library():
+        table.add_row("kernels", "yes", "compiled; Deep Potentials and neighbour lists use them")
+    else:
+        table.add_row("kernels", "no", "XLA does the same, slower: with a C++ compiler, reinstall")
     if devices == ["cpu"]:
         table.add_row("accelerator", "no", "on a machine with one: pip install 'kepton[gpu]'")
     console.print(table)

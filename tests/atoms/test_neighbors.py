@@ -2,12 +2,25 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
 
 from kepton.atoms import Frames
-from kepton.atoms.neighbors import ALL_PAIRS, neighbors
+from kepton.atoms.neighbors import ALL_PAIRS, IMAGES, neighbors, packed, unpacked
+from kepton.errors import InputError
+from kepton.kernels import library
+
+
+@pytest.fixture(params=["compiled", "vesin"], autouse=True)
+def method(request, monkeypatch):
+    """Both searches."""
+    if request.param == "vesin":
+        monkeypatch.setattr("kepton.atoms.neighbors.library", lambda: None)
+    elif library() is None:
+        pytest.skip("no kernels: no C++ compiler at install")
+
 
 TRICLINIC = [[7.0, 0.0, 0.0], [2.5, 6.0, 0.0], [-1.5, 2.0, 8.0]]
 SHEARED = [[3.0, 0.0, 0.0], [2.9, 3.0, 0.0], [2.8, -2.7, 3.0]]
@@ -84,7 +97,7 @@ def test_slab_extends_beyond_its_cell():
     atoms = box(TRICLINIC, (True, True, False))
     atoms.positions[0, 2] += 40.0
     _, found = check([atoms], 4.0)
-    assert not (found.shift[..., 2] != 0).any()
+    assert not (unpacked(found.image)[..., 2] != 0).any()
 
 
 def test_frames_of_all_kinds_in_one_batch():
@@ -122,3 +135,43 @@ def test_stale_once_an_atom_moved_half_the_skin():
         moved = frames.positions.copy()
         moved[1, 4] += distance * np.array([0.6, 0.0, 0.8])
         assert found.stale(frames.with_positions(moved), 3.0).tolist() == [False, expected]
+
+
+def test_large_cells_in_threads(monkeypatch):
+    """One list, whoever makes it; both searches find the same pairs."""
+    frames = Frames.from_ase([box(np.diag([60.0, 21.0, 9.0]), True, 3000)])
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr("kepton.atoms.neighbors.threads", lambda count=count: count)
+        found.append(neighbors(frames, 2.5))
+    np.testing.assert_array_equal(found[0].index, found[1].index)
+    np.testing.assert_array_equal(found[0].image, found[1].image)
+    monkeypatch.setattr("kepton.atoms.neighbors.library", lambda: None)
+    other = neighbors(frames, 2.5)
+    np.testing.assert_array_equal(*(np.sort(one.index, axis=-1) for one in (found[0], other)))
+    lengths = [np.sort(one.distances(frames), axis=-1) for one in (found[0], other)]
+    np.testing.assert_allclose(*lengths, atol=1e-9)
+
+
+def test_sparse_atoms_in_a_huge_cell():
+    check([box(np.diag([900.0, 30.0, 500.0]), True, 5), box(TRICLINIC, True, 3)], 4.0)
+
+
+def test_images_are_packed_and_unpacked():
+    images = np.array(list(itertools.product((-IMAGES, -1, 0, 2, IMAGES), repeat=3)))
+    np.testing.assert_array_equal(unpacked(packed(images)), images)
+    np.testing.assert_array_equal(unpacked(jnp.asarray(packed(images))), images)
+    assert packed(np.zeros((1, 3), int)) == [0]
+
+
+def test_a_tiny_cell_is_refused():
+    with pytest.raises(InputError, match="cell vector is so short"):
+        neighbors(Frames.from_ase([box(np.diag([0.2, 5.0, 5.0]), True, 1, 0.0)]), 4.0)
+
+
+def test_widths_grow_with_room_to_spare():
+    thin, dense = (Frames.from_ase([box(np.eye(3) * 8, True, n)]) for n in (20, 60))
+    first = neighbors(thin, 3.5)
+    second = neighbors(dense, 3.5, segments=first.segments)
+    assert second.segments[0][1] > second.mask.sum(axis=2).max()
+    assert neighbors(thin, 3.5, segments=second.segments).segments == second.segments

@@ -264,9 +264,8 @@ def test_skin_changes_nothing(kind):
         room = ((0, 0), (0, 0), (0, width))
         listed = replace(
             listed,
-            index=np.pad(listed.index, room),
-            shift=np.pad(listed.shift, (*room, (0, 0))),
-            mask=np.pad(listed.mask, room),
+            index=np.pad(listed.index, room, constant_values=-1),
+            image=np.pad(listed.image, room),
         )
         expected, seen = step(field, replace(expected, neighbors=listed))
         assert not seen.late.any()

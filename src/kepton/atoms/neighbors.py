@@ -1,6 +1,7 @@
 """Neighbour lists: who is within the cutoff of whom, all periodic images included."""
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,14 +12,22 @@ from jaxtyping import Array, Bool, Float, Int
 from vesin import NeighborList
 
 from kepton.atoms.frames import Frames, Real
+from kepton.errors import InputError
+from kepton.kernels import library
+from kepton.machine import threads
 
 ALL_PAIRS = 40
 """Isolated frames of at most so many atoms list every pair, which never goes stale."""
+IMAGES = 15
+"""Cell vectors along which a neighbour may be away, as many as `packed` holds"""
+
+Listed = Callable[[list[int]], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+"""Slots of each element -> index, image, home with as many neighbours as fit; the most found"""
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["index", "shift", "mask", "built_at", "built_in", "inverse_cell"],
+    data_fields=["index", "image", "home", "built_at", "built_in", "inverse_cell"],
     meta_fields=["reach", "segments"],
 )
 @dataclass(frozen=True)
@@ -29,9 +38,9 @@ class Neighbors:
     look-up: `segments` are slices of the last axis.
 
     Args:
-        index: the neighbour's place in its frame, 0 where padded
-        shift: the image it is taken from, in cell vectors
-        mask: true where there is a neighbour
+        index: the neighbour's place in its frame, -1 where padded
+        image: the image it is taken from, when all atoms are moved home, as `packed`
+        home: the cell in which each atom was, in cell vectors
         built_at: the positions for which the list was made, Å
         built_in: the cell for which the list was made, Å
         inverse_cell: its inverse, 1/Å; zero where there is no cell
@@ -40,8 +49,8 @@ class Neighbors:
     """
 
     index: Int[Real, "b n m"]
-    shift: Float[Real, "b n m 3"]
-    mask: Bool[Real, "b n m"]
+    image: Int[Real, "b n m"]
+    home: Int[Real, "b n 3"]
     built_at: Float[Real, "b n 3"]
     built_in: Float[Real, "b 3 3"]
     inverse_cell: Float[Real, "b 3 3"]
@@ -58,20 +67,26 @@ class Neighbors:
         ends = np.cumsum([width for _, width in self.segments]).tolist()
         return [(z, slice(end - width, end)) for (z, width), end in zip(self.segments, ends)]
 
+    @property
+    def mask(self) -> Bool[Real, "b n m"]:
+        """True where there is a neighbour."""
+        return self.index >= 0
+
     def vectors(self, frames: Frames) -> Float[Array, "b n m 3"]:
         """x_j + S cell - x_i for every pair, Å; (2 reach, 0, 0) where padded, never singular."""
-        x = jnp.asarray(frames.positions)
+        x = frames.positions - jnp.einsum("bns,bsc->bnc", self.home, frames.cell)
         to = jax.vmap(lambda x, j: x[j])(x, self.index)
-        image = jnp.einsum("bnms,bsc->bnmc", self.shift, frames.cell)
+        image = jnp.einsum("bnms,bsc->bnmc", unpacked(jnp.asarray(self.image)), frames.cell)
         away = jnp.array([2.0 * min(self.reach, 1e3), 0.0, 0.0])
         return jnp.where(self.mask[..., None], to + image - x[:, :, None], away)
 
     def distances(self, frames: Frames) -> Float[np.ndarray, "b n m"]:
         """Lengths of the vectors, on the host: inf where padded, Å."""
-        x, cell = np.asarray(frames.positions), np.asarray(frames.cell)
+        cell = np.asarray(frames.cell)
+        x = np.asarray(frames.positions) - np.asarray(self.home) @ cell
         d = np.stack([one[j] for one, j in zip(x, np.asarray(self.index))]) - x[:, :, None]
         if np.any(frames.pbc):
-            d = d + np.asarray(self.shift) @ cell[:, None]
+            d = d + np.asarray(unpacked(self.image)) @ cell[:, None]
         return np.where(self.mask, np.sqrt((d * d).sum(axis=-1)), np.inf)
 
     def stale(self, frames: Frames, cutoff: float) -> Bool[Array, "b"]:
@@ -111,34 +126,112 @@ def neighbors(
     Returns: lists whose segments are padded to the largest number of neighbours of their element,
              rounded up to a multiple of 4 where it can change
     """
-    positions, cell = np.asarray(frames.positions, float), np.asarray(frames.cell, float)
-    pbc, real = np.asarray(frames.pbc), np.asarray(frames.mask)
-    b, n = real.shape
-    if not pbc.any() and n <= ALL_PAIRS:
+    positions, cell = np.array(frames.positions, float), np.asarray(frames.cell, float)
+    pbc, species = np.asarray(frames.pbc), np.asarray(frames.species)
+    if not pbc.any() and species.shape[1] <= ALL_PAIRS:
         return _all_pairs(frames)
-    species = np.asarray(frames.species)
-    search = NeighborList(cutoff=cutoff + skin, full_list=True, sorted=True)
+    elements = np.array([z for z, _ in frames.composition])
+    types = np.where(np.asarray(frames.mask), np.searchsorted(elements, species), -1)
+    # a box of full rank even where a direction is not periodic
+    boxes = np.stack([c if p.all() else complete(c, p) for c, p in zip(cell, pbc)])
+    method = _compiled if library() else _by_vesin
+    listed = method(positions, types.astype(np.int32), boxes, pbc, cutoff + skin, len(elements))
+    least = dict(segments)
+    widths = [least.get(int(z), 0) for z in elements]
+    while True:
+        index, image, home, most = listed(widths)
+        needed = [max(1, int(count)) for count in most]
+        if all(count <= width for count, width in zip(needed, widths)):
+            break
+        widths = [
+            width if count <= width else _rounded(count + (count // 8 if width else 0))
+            for count, width in zip(needed, widths)
+        ]
+    found = tuple((int(z), width) for z, width in zip(elements, widths))
+    built = positions, cell, np.linalg.pinv(cell)
+    return Neighbors(index, image, home, *built, float(cutoff + skin), found)
+
+
+def _rounded(count: int) -> int:
+    return count + -count % 4
+
+
+def _compiled(positions, types, boxes, pbc, reach: float, elements: int) -> Listed:
+    """By the compiled search, in a fraction of the time and without a list of pairs beside."""
+    (b, n, _), search = positions.shape, library().kepton_neighbors  # pyright: ignore
+    given = positions, types, boxes, np.linalg.inv(boxes), pbc.astype(np.uint8)
+    given = [np.ascontiguousarray(array) for array in given]
+
+    def listed(widths):
+        slots, most = sum(widths), np.zeros(elements, np.int64)
+        index, image = np.empty((b, n, slots), np.int32), np.empty((b, n, slots), np.int16)
+        index[types < 0], image[types < 0] = -1, 0
+        home = np.empty((b, n, 3), np.int32)
+        arrays = *given, np.array(widths, np.int64), index, image, home, most
+        places = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+        sizes = [ctypes.c_long(size) for size in (b, n, elements)]
+        far = search(*sizes, *places[:5], ctypes.c_double(reach), *places[5:], threads())
+        _check_images(bool(far))
+        return index, image, home, most
+
+    return listed
+
+
+def _by_vesin(positions, types, boxes, pbc, reach: float, elements: int) -> Listed:
+    """By vesin's search."""
+    b, n, _ = positions.shape
+    search = NeighborList(cutoff=reach, full_list=True, sorted=True)
+    scaled = positions @ np.linalg.inv(boxes)
+    home = np.where(pbc[:, None], np.floor(scaled), 0).astype(np.int32)
     pairs = []
     for f in range(b):
-        # vesin wants a box of full rank even where a direction is not periodic
-        box = cell[f] if pbc[f].all() else complete(cell[f], pbc[f])
-        places = np.flatnonzero(real[f])
-        i, j, image = search.compute(positions[f, places], box, pbc[f], quantities="ijS")
-        pairs.append((places[i.astype(int)], places[j.astype(int)], image))
-    widths = _widths(pairs, species, frames.composition, dict(segments))
-    m = sum(widths.values())
-    start = dict(zip(widths, np.cumsum([0, *widths.values()]).tolist()))
-    index, mask = np.zeros((b, n, m), np.int32), np.zeros((b, n, m), bool)
-    shift = np.zeros((b, n, m, 3), np.float32)
-    for f, (i, j, image) in enumerate(pairs):
-        for z in widths:
-            own = species[f][j] == z
-            at, to = i[own], j[own]
-            first = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=n))])
-            slot = start[z] + np.arange(len(at)) - first[at]
-            index[f, at, slot], shift[f, at, slot], mask[f, at, slot] = to, image[own], True
-    built = positions, cell, np.linalg.pinv(cell)
-    return Neighbors(index, shift, mask, *built, float(cutoff + skin), tuple(widths.items()))
+        places = np.flatnonzero(types[f] >= 0)
+        i, j, image = search.compute(positions[f, places], boxes[f], pbc[f], quantities="ijS")
+        i, j = places[i.astype(int)], places[j.astype(int)]
+        image = image + home[f, j] - home[f, i]
+        _check_images(bool(np.abs(image).max(initial=0) > IMAGES))
+        pairs.append((i, j, packed(image)))
+
+    def listed(widths):
+        slots, most = sum(widths), np.zeros(elements, int)
+        index, images = np.full((b, n, slots), -1, np.int32), np.zeros((b, n, slots), np.int16)
+        for f, (i, j, image) in enumerate(pairs):
+            start = 0
+            for element, width in enumerate(widths):
+                own = types[f][j] == element
+                at, count = i[own], np.bincount(i[own], minlength=n)
+                most[element] = max(most[element], count.max())
+                slot = np.arange(len(at)) - (np.cumsum(count) - count)[at]
+                fits = slot < width
+                rows = at[fits], start + slot[fits]
+                index[f][rows], images[f][rows] = j[own][fits], image[own][fits]
+                start += width
+        return index, images, home, most
+
+    return listed
+
+
+def packed(image: Int[np.ndarray, "... 3"]) -> Int[np.ndarray, "..."]:
+    """An image of at most IMAGES cell vectors either way as one number, 0 for none."""
+    return (image @ np.array([1024, 32, 1])).astype(np.int16)
+
+
+def unpacked(image: Int[Real, "..."]) -> Int[Real, "... 3"]:
+    """The inverse of `packed`."""
+    array = jnp if isinstance(image, jax.Array) else np
+    rest, digits = image.astype(np.int32), []
+    for _ in range(3):
+        digits.append((rest + 16) % 32 - 16)
+        rest = (rest - digits[-1]) // 32
+    return array.stack(digits[::-1], axis=-1)
+
+
+def _check_images(far: bool) -> None:
+    if far:
+        raise InputError(
+            f"A cell vector is so short that neighbours stand more than {IMAGES} cells away; "
+            "check the cell (Å), or repeat it."
+        )
 
 
 def _all_pairs(frames: Frames) -> Neighbors:
@@ -156,25 +249,11 @@ def _all_pairs(frames: Frames) -> Neighbors:
         end += count
     index = np.broadcast_to(order[:, None], (b, n, order.shape[1])).copy()
     mask = filled[:, None] & (index != np.arange(n)[:, None]) & real[:, :, None]
-    shift = np.zeros((*index.shape, 3), np.float32)
-    index[~mask] = 0
+    index[~mask] = -1
+    image, home = np.zeros(index.shape, np.int16), np.zeros((b, n, 3), np.int32)
     cell = np.zeros((b, 3, 3))
     built = np.asarray(frames.positions, float), cell, cell
-    return Neighbors(index, shift, mask, *built, np.inf, frames.composition)
-
-
-def _widths(pairs, species, composition, least: dict[int, int]) -> dict[int, int]:
-    """Slots of each element."""
-    widths = {}
-    for z, _ in composition:
-        needed = 1
-        for f, (i, j, _) in enumerate(pairs):
-            counts = np.bincount(i[species[f][j] == z])
-            needed = max(needed, int(counts.max(initial=0)))
-        if z in least:
-            needed = least[z] if needed <= least[z] else needed + needed // 8
-        widths[z] = needed + -needed % 4
-    return widths
+    return Neighbors(index, image, home, *built, np.inf, frames.composition)
 
 
 def complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

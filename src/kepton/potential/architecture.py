@@ -58,6 +58,13 @@ class Architecture(ABC):
     def answer(self, described: Any, virial: bool = True) -> Answer:
         """Energy (b,) in float64, forces and virial (nan where not asked for) of a description."""
 
+    def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
+        """What all members say, where `weights` have a leading axis k: each leaf has one too."""
+        described = self.describe(frames, neighbors)
+        return jax.vmap(lambda weights: self.with_weights(weights).answer(described, virial))(
+            self.weights
+        )
+
     @abstractmethod
     def roughness(self) -> Float[Array, ""]:
         """What training penalises beside the errors, eV^2/Å^2."""
@@ -91,7 +98,11 @@ class Architecture(ABC):
 
     def with_dtype(self: Kind, dtype: Any) -> Kind:
         """The same function with nets in another precision."""
-        return replace(self, weights=jax.tree.map(lambda w: w.astype(dtype), self.weights))
+        return self.with_weights(jax.tree.map(lambda w: w.astype(dtype), self.weights))
+
+    def with_weights(self: Kind, weights: dict[str, Any]) -> Kind:
+        """Another potential of the same kind and data."""
+        return replace(self, weights=weights)
 
     def environment(self, frames: Frames, neighbors: Neighbors) -> Environment:
         """The projected neighbours of every atom, with the repulsion where there is one."""

@@ -62,7 +62,7 @@ class Bucket:
         seen = rng.permutation(len(self))[: max(1, SCANNED_ATOMS // self.atoms)]
         _, lists, _ = self.batch(np.sort(seen))
         listed = replace(self, segments=lists.segments)
-        size = sum(leaf.nbytes for leaf in (lists.index, lists.shift, lists.mask)) / len(seen)
+        size = sum(leaf.nbytes for leaf in (lists.index, lists.image)) / len(seen)
         if len(seen) < len(self) and size * len(self) < LISTS_BYTES:
             _, lists, _ = listed.batch(np.arange(len(self)))
         if len(lists.mask) < len(self):

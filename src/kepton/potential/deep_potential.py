@@ -198,6 +198,14 @@ class DeepPotential(Architecture):
         """All that depends on the geometry alone."""
         return (frames, neighbors) if self.exact else self.environment(frames, neighbors)
 
+    def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
+        """What all members say, where `weights` have a leading axis: by the kernel if it can."""
+        from kepton.potential import compiled
+
+        if compiled.serves(self):
+            return compiled.answers(self, frames, neighbors, virial)
+        return super().answers(frames, neighbors, virial)
+
     def answer(self, described: Any, virial: bool = True) -> Answer:
         """Energy (float64), forces and, if asked for, virial of what `describe` returned."""
         if self.exact:
@@ -215,7 +223,7 @@ class DeepPotential(Architecture):
         where they nearly cancel, as in a cold crystal.
         """
         count = self.config.basis
-        c = jnp.stack([c for s in range(self._sides) for c in self._coefficients(s, 2 * count)])
+        c = jnp.stack([c for s in range(self._sides) for c in self.coefficients(s, 2 * count)])
         power = ((jnp.arange(2 * count, dtype=self.dtype)[:, None] * c) ** 2).sum((0, 1, 3))
         size = jnp.maximum(self.statistics["scale"], PARTS).astype(self.dtype)
         return size**2 * power[count:].sum() / power.sum()
@@ -247,7 +255,7 @@ class DeepPotential(Architecture):
             own = take(projection, places)
             t = self._moments(
                 own.reshape(-1, *own.shape[2:]),
-                self._coefficients(centre),
+                self.coefficients(centre),
                 centre,
                 environment.elements,
             )
@@ -299,10 +307,10 @@ class DeepPotential(Architecture):
         quotient = _difference_quotient(net, x, (s / scale).astype(self.dtype))
         return (g - mean / scale * quotient) / scale, g / scale_1
 
-    def _coefficients(
+    def coefficients(
         self, centre: int, count: int | None = None
     ) -> tuple[Float[Array, "S K M"], Float[Array, "S K M"]]:
-        """C_k of both kinds of rows, by the nets at so many nodes."""
+        """C_k of both kinds of rows, by element of the neighbour, by the nets at so many nodes."""
         count = count or self.config.basis
         s = 0.5 * self.largest * (1.0 + chebyshev_nodes(count))
         transform = jnp.asarray(chebyshev_transform(count), self.dtype)
@@ -378,13 +386,13 @@ class DeepPotential(Architecture):
     ) -> Float[Array, "b"]:
         """Energy of each frame from A, without the repulsion."""
         elements = environment.elements
-        shared = self._coefficients(0) if self._sides == 1 else None
+        shared = self.coefficients(0) if self._sides == 1 else None
 
         def moments(z, places):
             centre = self.config.species.index(z)
             own = take(projection, places)
             own = own.reshape(-1, *own.shape[2:])
-            return self._moments(own, shared or self._coefficients(centre), centre, elements)
+            return self._moments(own, shared or self.coefficients(centre), centre, elements)
 
         return self._sum(moments, environment.places, elements)
 

@@ -80,12 +80,7 @@ class Ensemble:
 
     def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
         """What every member says, each leaf with a leading axis of length k."""
-        described = self.members.describe(frames, neighbors)
-
-        def one(weights):
-            return replace(self.members, weights=weights).answer(described, virial)
-
-        return jax.vmap(one)(self.members.weights)
+        return self.members.answers(frames, neighbors, virial)
 
     def answer(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Label:
         """What the mean says: what moves atoms, and the cell."""

@@ -7,8 +7,9 @@ from jaxtyping import Array, Float
 from kepton.atoms.units import COULOMB
 from kepton.potential.radial import switch
 
-_WEIGHTS = np.array([0.18175, 0.50986, 0.28022, 0.02817])
-_DECAYS = np.array([3.19980, 0.94229, 0.40290, 0.20162])
+WEIGHTS = np.array([0.18175, 0.50986, 0.28022, 0.02817])
+DECAYS = np.array([3.19980, 0.94229, 0.40290, 0.20162])
+"""phi(x) = sum_k WEIGHTS_k exp(-DECAYS_k x)"""
 _SCREENING = 0.46850
 
 
@@ -24,7 +25,7 @@ def zbl(
     Source:  Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids (1985)
     """
     x = r * (z_i**0.23 + z_j**0.23) / _SCREENING
-    screening = sum(w * jnp.exp(-d * x) for w, d in zip(_WEIGHTS, _DECAYS))
+    screening = sum(w * jnp.exp(-d * x) for w, d in zip(WEIGHTS, DECAYS))
     return switch(r, inner, outer) * COULOMB * z_i * z_j / r * screening
 
 
@@ -39,3 +40,14 @@ def core_repulsion(
     places = (jnp.searchsorted(known, jnp.asarray(z).astype(int)) for z in (z_i, z_j))
     outer = core[tuple(places)].astype(r.dtype)
     return zbl(r, z_i, z_j, 0.7 * outer, outer)
+
+
+def pair_table(species: tuple[int, ...], core: Float[Array, "S S"]) -> Float[Array, "3 S S"]:
+    """What the repulsion of two elements is made of: Z_i Z_j e^2/(4 pi eps_0), 1/a, and core.
+
+    Args:    species: atomic numbers, in order;  core: Å, by elements, where it is zero
+    Returns: eV Å, 1/Å, Å
+    """
+    z = np.array(species, float)
+    inverse = (z[:, None] ** 0.23 + z**0.23) / _SCREENING
+    return jnp.stack([jnp.asarray(COULOMB * z[:, None] * z), jnp.asarray(inverse), core])

@@ -1,0 +1,274 @@
+"""Molecular dynamics of liquid water with one model, by Kepton and by DeePMD-kit in LAMMPS.
+
+`make bench-md` builds the environment of DeePMD-kit and runs this file; with `taskset -c 0` before
+it, all stays on one core. Each run is a process of its own, one after the other. It prints what it
+does and, at the end, a table in Markdown; time against size goes to a plot.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+
+from peers import call
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+CELLS = {192: (1, 1, 1), 1536: (2, 2, 2), 12288: (4, 4, 4), 98304: (8, 8, 8), 998784: (17, 17, 18)}
+"""Sizes, and how often the cell of 192 atoms is repeated for each"""
+STEPS = {192: 2000, 1536: 400, 12288: 60, 98304: 30, 998784: 10}
+PEER_STEPS = {192: 100, 1536: 20, 12288: 5}
+TIMESTEP, TEMPERATURE, SKIN = 0.5, 300.0, 1.0
+"""fs, K, Å"""
+MFLOP = 2.0
+"""An atom and step: 2 x 2 (1600 x 240 + 2 x 240 x 240) for the fitting net, forward and back"""
+THREADS = {
+    **{"OMP_NUM_THREADS": "1", "DP_INTRA_OP_PARALLELISM_THREADS": "1"},
+    **{"DP_INTER_OP_PARALLELISM_THREADS": "1", "TF_INTRA_OP_PARALLELISM_THREADS": "1"},
+    **{"TF_INTER_OP_PARALLELISM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulation.
+
+    Args:
+        name: whose
+        wall, processor: µs an atom and step by the clock, and by the cores' own time
+        memory: GB, the largest the process ever had
+    """
+
+    name: str
+    atoms: int
+    steps: int
+    wall: float
+    processor: float
+    memory: float
+    rebuilds: int
+
+    @property
+    def line(self) -> str:
+        return (
+            f"{self.name}, {self.atoms} atoms: {self.wall:.1f} µs an atom and step, "
+            f"{self.processor:.1f} of a core, {self.memory:.2f} GB, "
+            f"{self.steps} steps, lists made {self.rebuilds} times"
+        )
+
+
+def main() -> None:
+    order = arguments()
+    if order.one:
+        print(json.dumps(asdict(kepton(order))))
+        return
+    sys.stdout.reconfigure(line_buffering=True)
+    order.out.mkdir(parents=True, exist_ok=True)
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} core(s), load {os.getloadavg()[0]:.1f} at the start; files in {order.out}")
+    speed = sgemm()
+    print(f"A core's sgemm: {speed:.0f} GFLOP/s, so the nets take {1e3 * MFLOP / speed:.1f} µs")
+    runs = [alone(order, "Kepton", order.model, size, cores) for size in order.sizes]
+    if order.small:
+        runs += [alone(order, "Kepton, small model", order.small, s, cores) for s in order.sizes]
+    if order.peer:
+        runs += peers(order)
+    print(f"Load {os.getloadavg()[0]:.1f} at the end\n")
+    draw(order.plot, runs, 1e3 * MFLOP / speed)
+    print(table(runs, 1e3 * MFLOP / speed, cores))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--peer", type=Path, help="environment in which DeePMD-kit and LAMMPS are installed")
+    add("--model", type=Path, default=SHARED / "deepmd_models" / "one_side" / "model.dp")
+    add("--small", type=Path, help="a second model, for Kepton alone")
+    add("--water", type=Path, default=SHARED / "water" / "data_0", help="deepmd/npy folder")
+    add("--sizes", type=int, nargs="+", default=list(CELLS)[:4], choices=CELLS)
+    add("--peer-sizes", type=int, nargs="+", default=list(PEER_STEPS)[:2], choices=PEER_STEPS)
+    add("--steps", type=int, help="of every run of Kepton")
+    add("--one", action="store_true", help=argparse.SUPPRESS)
+    add("--out", type=Path, default=ROOT / "runs" / "bench-md", help="work folder")
+    add("--plot", type=Path, default=ROOT / "bench" / "md.png")
+    order = parser.parse_args()
+    for name in ("model", "small", "water", "out", "peer"):
+        if getattr(order, name):
+            setattr(order, name, getattr(order, name).absolute())
+    return order
+
+
+def water(folder: Path, size: int) -> ase.Atoms:
+    """Liquid water: the first frame of a data set, repeated."""
+    cell, x = (np.load(folder / "set.000" / f"{name}.npy")[0] for name in ("box", "coord"))
+    names = (folder / "type_map.raw").read_text().split()
+    symbols = [names[t] for t in np.loadtxt(folder / "type.raw", dtype=int)]
+    atoms = ase.Atoms(symbols, x.reshape(-1, 3), cell=cell.reshape(3, 3), pbc=True)
+    return atoms.repeat(CELLS[size])
+
+
+def sgemm(size: int = 1536) -> float:
+    """GFLOP/s of a core, the best of some products of square matrices."""
+    a = np.random.default_rng(0).random((size, size), np.float32)
+    seconds = []
+    for _ in range(20):
+        begun = time.process_time()
+        a @ a
+        seconds.append(time.process_time() - begun)
+    return 2e-9 * size**3 / min(seconds)
+
+
+# ---------------------------------------------------------------- Kepton
+
+
+def alone(order: argparse.Namespace, name: str, model: Path, size: int, cores: int) -> Run:
+    """A run of Kepton in a process of its own."""
+    command = [sys.executable, __file__, "--one", "--model", model, "--sizes", str(size)]
+    command += ["--water", order.water, "--steps", str(order.steps or STEPS[size])]
+    environment = os.environ | {"OMP_NUM_THREADS": str(cores)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit("Kepton failed; see above.")
+    run = Run(**{**json.loads(done.stdout), "name": name})
+    print(run.line)
+    return run
+
+
+def kepton(order: argparse.Namespace) -> Run:
+    """Steps of constant energy after the first ones, which compile."""
+    import jax
+
+    import kepton
+    from kepton.atoms import Frames
+    from kepton.dynamics import VelocityVerlet, simulate
+
+    (size,), field = order.sizes, kepton.load(order.model)
+    method = VelocityVerlet(TIMESTEP)
+    frames = Frames.from_ase([water(order.water, size)])
+    state = method.init(jax.random.split(jax.random.key(0), 1), field, frames, TEMPERATURE)
+    state, _ = simulate(field, method, state, max(2, order.steps // 10), SKIN)
+    jax.block_until_ready(state)
+    wall, processor = time.perf_counter(), time.process_time()
+    state, info = simulate(field, method, state, order.steps, SKIN)
+    jax.block_until_ready(state)
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    if info.broken.any():
+        sys.exit("The simulation exploded.")
+    share = 1e6 / size / order.steps
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return Run("", size, order.steps, wall * share, processor * share, peak, info.rebuilds)
+
+
+# ---------------------------------------------------------------- DeePMD-kit
+
+
+def peers(order: argparse.Namespace) -> list[Run]:
+    """DeePMD-kit in float32 in LAMMPS, plain and compressed."""
+    python = order.peer / "bin" / "python"
+    if not python.is_file():
+        sys.exit(f"There is no {python}; `make bench-md` installs DeePMD-kit.")
+    environment = os.environ | THREADS
+    environment["PATH"] = f"{order.peer / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    side = str(Path(__file__).with_name("md_peer.py"))
+    call(python, (side, str(order.model), str(order.out)), order.out / "log", environment)
+    names = {"plain": "DeePMD-kit", "compressed": "DeePMD-kit, compressed"}
+    return [
+        lammps(order, model, name, size, environment)
+        for model, name in names.items()
+        for size in order.peer_sizes
+    ]
+
+
+def lammps(order: argparse.Namespace, model: str, name: str, size: int, environment: dict) -> Run:
+    """The same dynamics in LAMMPS, on one rank."""
+    folder = order.out / f"{model}-{size}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    atoms, steps = water(order.water, size), PEER_STEPS[size]
+    ase.io.write(
+        folder / "water.data", atoms, format="lammps-data", specorder=["H", "O"], masses=True
+    )
+    lines = [
+        *("units metal", "atom_style atomic", "boundary p p p", "read_data water.data"),
+        f"pair_style deepmd ../{model}.pb",
+        *("pair_coeff * * H O", f"neighbor {SKIN} bin", f"timestep {1e-3 * TIMESTEP}"),
+        *(f"velocity all create {TEMPERATURE} 1", "fix 1 all nve"),
+        *("run 2", f"run {steps}"),
+    ]
+    (folder / "in.lammps").write_text("\n".join(lines) + "\n")
+    with (folder / "log").open("w") as log:
+        program = [order.peer / "bin" / "lmp", "-in", "in.lammps"]
+        process = subprocess.Popen(program, cwd=folder, env=environment, stdout=log, stderr=log)
+        _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"LAMMPS failed; its output is in {folder / 'log'}.")
+    told = (folder / "log.lammps").read_text()
+    seconds = float(re.findall(r"Loop time of (\S+)", told)[-1])
+    share = float(re.findall(r"(\S+)% CPU use", told)[-1]) / 100.0
+    builds = int(re.findall(r"Neighbor list builds = (\d+)", told)[-1])
+    wall = 1e6 * seconds / steps / size
+    run = Run(name, size, steps, wall, wall * share, used.ru_maxrss / 1e6, builds)
+    print(run.line)
+    return run
+
+
+# ---------------------------------------------------------------- what came of it
+
+
+def draw(path: Path, runs: Sequence[Run], floor: float) -> None:
+    """Core time, which other programs change least, against the number of atoms."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(run.name for run in runs):
+        some = [run for run in runs if run.name == name]
+        size, times = [run.atoms for run in some], [run.processor for run in some]
+        axes.plot(size, times, "o-", label=name, markersize=4)
+    axes.axhline(floor, color="0.4", linestyle=":", label="the nets' products alone")
+    axes.set(xlabel="atoms", ylabel="core time an atom and step / µs", xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.grid(which="both", color="0.92", linewidth=0.6)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=160)
+
+
+def table(runs: Sequence[Run], floor: float, cores: int) -> str:
+    """Markdown for RESULTS.md."""
+    rows = [
+        "| | atoms | µs/atom/step | core µs/atom/step | floor over that | GB | lists / steps |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        share = "" if "small" in run.name else f"{100 * floor / run.processor:.0f} %"
+        times = f"{run.wall:.1f}", f"{run.processor:.1f}"
+        cells = run.name, run.atoms, *times, share, f"{run.memory:.2f}"
+        rows.append(f"| {' | '.join(map(str, cells))} | {run.rebuilds} / {run.steps} |")
+    for size in sorted({run.atoms for run in runs}):
+        here = {run.name: run for run in runs if run.atoms == size}
+        if {"Kepton", "DeePMD-kit, compressed"} <= here.keys():
+            ours, theirs = here["Kepton"], here["DeePMD-kit, compressed"]
+            rows.append(
+                f"\n{size} atoms: {theirs.wall / ours.wall:.1f} times faster than compressed "
+                f"DeePMD-kit by the clock, {theirs.processor / ours.processor:.1f} by core time."
+            )
+    rows.append(f"\n{cores} core(s); the nets' products alone take {floor:.1f} µs of a core.")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()

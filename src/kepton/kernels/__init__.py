@@ -1,0 +1,5 @@
+"""C++ kernels for CPUs, compiled when Kepton is installed; without them XLA does the same."""
+
+from kepton.kernels.library import library
+
+__all__ = ["library"]

@@ -1,0 +1,98 @@
+// What Python calls: the operations of XLA, each at the level of the machine's instructions.
+
+#include "deep_potential.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+#if defined(__x86_64__)
+#define KEPTON_CALL(function, ...)                                             \
+  (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&  \
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") \
+       ? kepton::avx512::function(__VA_ARGS__)                                 \
+   : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")           \
+       ? kepton::avx2::function(__VA_ARGS__)                                   \
+       : kepton::plain::function(__VA_ARGS__))
+#else
+#define KEPTON_CALL(function, ...) kepton::plain::function(__VA_ARGS__)
+#endif
+
+using Numbers = ffi::Span<const int64_t>;
+using Doubles = ffi::Buffer<ffi::F64>;
+
+template <class T>
+ffi::Error evaluate(Numbers segments, int64_t axis, bool virial, int64_t threads, Doubles positions,
+                    ffi::Buffer<ffi::S32> types, Doubles cell, ffi::Buffer<ffi::S32> home,
+                    ffi::Buffer<ffi::S32> index, ffi::Buffer<ffi::S16> image, Doubles radial,
+                    Doubles core, Doubles screening, Doubles bias, Doubles scales,
+                    ffi::AnyBuffer mean, ffi::AnyBuffer coefficients, ffi::AnyBuffer empty,
+                    ffi::RemainingArgs layers, ffi::Result<Doubles> energy,
+                    ffi::Result<Doubles> forces, ffi::Result<Doubles> virials) {
+  kepton::DeepPotential<T> given;
+  const auto listed = index.dimensions(), functions = coefficients.dimensions();
+  given.frames = listed[0], given.atoms = listed[1], given.slots = listed[2];
+  given.positions = positions.typed_data();
+  given.types = types.typed_data();
+  given.cell = cell.typed_data();
+  given.home = home.typed_data();
+  given.index = index.typed_data();
+  given.image = image.typed_data();
+  for (size_t i = 0; i < segments.size(); i += 2)
+    given.segments.push_back({segments[i], segments[i + 1]});
+  given.members = functions[0], given.elements = functions[1];
+  given.functions = functions[4], given.channels = functions[5];
+  given.axis = axis;
+  given.radial = radial.typed_data();
+  given.core = core.typed_data();
+  given.screening = screening.typed_data();
+  given.coefficients = static_cast<const T*>(coefficients.untyped_data());
+  given.empty = static_cast<const T*>(empty.untyped_data());
+  given.mean = static_cast<const T*>(mean.untyped_data());
+  given.bias = bias.typed_data();
+  given.scales = scales.typed_data();
+  for (size_t i = 0; i < layers.size(); i++) {
+    const auto layer = layers.get<ffi::AnyBuffer>(i);
+    if (!layer) return layer.error();
+    const auto shape = layer->dimensions();
+    given.layers.push_back({static_cast<const T*>(layer->untyped_data()), shape[2], shape[3]});
+  }
+  given.energy = energy->typed_data();
+  given.forces = forces->typed_data();
+  given.virial = virial ? virials->typed_data() : nullptr;
+  given.threads = threads;
+  KEPTON_CALL(evaluate<T>, given);
+  return ffi::Error::Success();
+}
+
+auto bound() {
+  return ffi::Ffi::Bind()
+      .Attr<Numbers>("segments")
+      .Attr<int64_t>("axis")
+      .Attr<bool>("virial")
+      .Attr<int64_t>("threads")
+      .Arg<Doubles>()
+      .Arg<ffi::Buffer<ffi::S32>>()
+      .Arg<Doubles>()
+      .Arg<ffi::Buffer<ffi::S32>>()
+      .Arg<ffi::Buffer<ffi::S32>>()
+      .Arg<ffi::Buffer<ffi::S16>>()
+      .Arg<Doubles>()
+      .Arg<Doubles>()
+      .Arg<Doubles>()
+      .Arg<Doubles>()
+      .Arg<Doubles>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .RemainingArgs()
+      .Ret<Doubles>()
+      .Ret<Doubles>()
+      .Ret<Doubles>();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(deep_potential_f32, evaluate<float>, bound());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(deep_potential_f64, evaluate<double>, bound());

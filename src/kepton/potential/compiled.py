@@ -1,0 +1,89 @@
+"""A Deep Potential by the compiled kernel: all of it, all members, in one pass over the atoms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kepton.atoms.frames import Frames
+from kepton.atoms.neighbors import Neighbors
+from kepton.kernels import library
+from kepton.machine import threads
+from kepton.potential.deep_potential import BASIS_WIDTH, DeepPotential
+from kepton.potential.derive import Answer
+from kepton.potential.zbl import DECAYS, WEIGHTS, pair_table
+
+OPERATIONS = {"float32": "kepton_deep_potential_f32", "float64": "kepton_deep_potential_f64"}
+
+
+def serves(members: DeepPotential) -> bool:
+    """Whether the kernel is here and knows what this model is made of."""
+    known = not members.exact and members.config.activation[1] == "tanh"
+    return known and jax.default_backend() == "cpu" and library() is not None
+
+
+def answers(members: DeepPotential, frames: Frames, lists: Neighbors, virial: bool) -> Answer:
+    """What k members say of b frames: `describe` and `answer` of each, without what is between.
+
+    Args:    members: weights with a leading axis k
+    """
+    config, statistics, dtype = members.config, members.statistics, members.dtype
+    known = jnp.asarray(config.species)
+    places = (jnp.asarray(frames.species)[..., None] == known).argmax(axis=-1)
+    types = jnp.where(jnp.asarray(frames.mask), places, -1).astype(jnp.int32)
+    radial = jnp.stack(
+        [
+            jnp.asarray(config.cutoff_A, jnp.float64),
+            jnp.asarray(config.smooth_A, jnp.float64),
+            statistics["basis_start"] - BASIS_WIDTH,
+            jnp.asarray(BASIS_WIDTH, jnp.float64),
+            members.largest,
+        ]
+    )
+    core = statistics.get("core", jnp.zeros((len(known), len(known))))
+    names = "descriptor_scale", "neighbors", "scale"
+    coefficients, empty = jax.vmap(lambda weights: _tables(members.with_weights(weights)))(
+        members.weights
+    )
+    k, (b, n) = len(coefficients), types.shape
+    shapes = (k, b), (k, b, n, 3), (k, b, 3, 3)
+    call = jax.ffi.ffi_call(
+        OPERATIONS[str(dtype)], [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
+    )
+    energy, forces, moments = call(
+        jnp.asarray(frames.positions, jnp.float64),
+        types,
+        jnp.asarray(frames.cell, jnp.float64),
+        jnp.asarray(lists.home, jnp.int32),
+        jnp.asarray(lists.index, jnp.int32),
+        jnp.asarray(lists.image, jnp.int16),
+        radial,
+        pair_table(config.species, core),
+        np.stack([WEIGHTS, DECAYS]),
+        statistics["bias"],
+        jnp.stack([statistics[name] for name in names]),
+        statistics["descriptor_mean"].astype(dtype),
+        coefficients,
+        empty,
+        *members.weights["fitting"],
+        segments=np.array([(config.species.index(z), m) for z, m in lists.segments]).ravel(),
+        axis=config.axis,
+        virial=virial,
+        threads=threads(),
+    )
+    return Answer(energy, forces, moments if virial else jnp.full_like(moments, jnp.nan))
+
+
+def _tables(
+    model: DeepPotential,
+) -> tuple[Float[Array, "S 2 S K M"], Float[Array, "S M"]]:
+    """C_k of both kinds of rows, zero where elements are not seen; T without neighbours."""
+    species, channels = model.config.species, model.config.embedding[-1]
+    coefficients, empty = [], []
+    for centre in range(len(species)):
+        seen = np.zeros((len(species), 1, 1), bool)
+        seen[model.seen(centre, species)] = True
+        rows = jnp.stack(model.coefficients(centre))
+        coefficients.append(jnp.where(seen, rows, 0.0))
+        empty.append(jnp.zeros((4, channels), model.dtype) + model.empty_slots(centre))
+    return jnp.stack(coefficients), jnp.stack(empty)[:, 0]
