@@ -265,9 +265,10 @@ def surface_energy(
         slab = surface(conventional, miller, layers)
     slab.center(vacuum=VACUUM / 2, axis=2)
     slab.pbc = True
-    of_slab, of_crystal = answers([slab, conventional])
-    area = np.linalg.norm(np.cross(*slab.cell.array[:2]))
-    excess = of_slab.energy - len(slab) / len(conventional) * of_crystal.energy
+    smallest = Symmetry.of(slab).primitive
+    of_slab, of_crystal = answers([smallest, conventional])
+    area = np.linalg.norm(np.cross(*slab.cell.array[:2])) * len(smallest) / len(slab)
+    excess = of_slab.energy - len(smallest) / len(conventional) * of_crystal.energy
     name = "surface_" + "".join(map(str, miller)) + "_J_per_m2"
     return {name: float(excess / (2 * area) * JOULE_PER_M2)}
 
