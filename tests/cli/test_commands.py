@@ -147,6 +147,7 @@ def test_convert_to_npy_and_back(workplace):
 
 def test_doctor_names_every_principle_and_extra(workplace):
     told = kepton("doctor", cwd=workplace, check=0).stdout
+    assert "kernels" in told
     assert all(word in told for word in ("pyscf", "xtb", "ase", "JAX"))
 
 
