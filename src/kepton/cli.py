@@ -331,7 +331,12 @@ def md(
                 if max_deviation is not None and point.deviation > max_deviation:
                     break
     except KeyboardInterrupt:
-        _complain("Interrupted. The same command with --restart goes on.")
+        begun = output.checkpoint.is_file()
+        _complain(
+            "Interrupted. The same command with --restart goes on."
+            if begun
+            else "Interrupted before the first step."
+        )
         sys.exit(INTERRUPTED)
     except OSError as error:
         _complain(
