@@ -301,6 +301,7 @@ def md(
     """Molecular dynamics with a potential, watched by its ensemble."""
     from kepton.atoms.files import read_structures
     from kepton.potential.file import load_ensemble
+    from kepton.potential.model_deviation import check_members
     from kepton.potential.molecular_dynamics import (
         Output,
         Settings,
@@ -331,6 +332,8 @@ def md(
         every,
         seed,
     )
+    if max_deviation is not None:
+        check_members(potential)
     if engine == Engine.LAMMPS:
         _lammps(out, model, potential, start, settings, steps)
         return
@@ -343,7 +346,12 @@ def md(
                 if max_deviation is not None and point.deviation > max_deviation:
                     break
     except KeyboardInterrupt:
-        _complain("Interrupted. The same command with --restart goes on.")
+        begun = output.checkpoint.is_file()
+        _complain(
+            "Interrupted. The same command with --restart goes on."
+            if begun
+            else "Interrupted before the first step."
+        )
         sys.exit(INTERRUPTED)
     except OSError as error:
         _complain(
@@ -352,7 +360,7 @@ def md(
         )
         raise typer.Exit(FAILED) from error
     told = f"{out}: {walk.told(potential.size)}"
-    if walk.points:
+    if walk.frames:
         told += f"; drift {drift(output.table, len(start))}"
     console.print(f"{told}.")
     if walk.step < steps and not walk.exploded:

@@ -101,14 +101,18 @@ class Walk:
 
     def __init__(self, timestep_fs: float, atoms: int, limit: float | None, stderr: Console):
         self.timestep_fs, self.atoms, self.limit, self.stderr = timestep_fs, atoms, limit, stderr
-        self.points: list[Any] = []
-        self.seconds: list[float] = []
-        self.above = 0
+        self.first = self.last = None
+        self.frames, self.above = 0, 0
+        self.temperatures, self.doubts, self.largest = 0.0, 0.0, 0.0
 
     def happened(self, point: Any) -> None:
         """A frame is written: a `Point`."""
-        self.points.append(point)
-        self.seconds.append(time.monotonic())
+        self.last = (time.monotonic(), point)
+        self.first = self.first or self.last
+        self.frames += 1
+        self.temperatures += point.values["temperature_K"]
+        self.doubts += point.deviation
+        self.largest = max(self.largest, point.deviation)
         if self.limit is None or not point.deviation > self.limit:
             return
         self.above += 1
@@ -121,38 +125,35 @@ class Walk:
     @property
     def step(self) -> int:
         """Steps made."""
-        return self.points[-1].step if self.points else 0
+        return self.last[1].step if self.last else 0
 
     @property
     def exploded(self) -> bool:
         """Whether the dynamics broke."""
-        return not self.points or self.points[-1].broken
+        return self.last is None or self.last[1].broken
 
     @property
     def pace(self) -> str:
         """How fast it is."""
-        if len(self.points) < 2:
+        if self.first is None or self.last is None or self.frames < 2:
             return ""
-        steps = self.step - self.points[0].step
-        seconds = self.seconds[-1] - self.seconds[0]
+        (began, first), (now, last) = self.first, self.last
+        seconds, steps = now - began, last.step - first.step
         ns_day = steps * self.timestep_fs * 1e-6 / seconds * 86400.0
         each = seconds / steps / self.atoms * 1e6
         return f"{ns_day:.3g} ns/day, {each:.3g} µs/atom/step"
 
     def told(self, members: int) -> str:
         """All of it, in one line."""
-        told = [f"{self.step} steps, {len(self.points)} frames"]
+        told = [f"{self.step} steps, {self.frames} frames"]
         if self.pace:
             told.append(self.pace)
-        if not self.points:
-            return told[0]
-        temperature = np.mean([p.values["temperature_K"] for p in self.points])
-        told.append(f"mean temperature {temperature:.0f} K")
-        if members > 1:
-            doubts = [p.deviation for p in self.points]
+        if self.frames:
+            told.append(f"mean temperature {self.temperatures / self.frames:.0f} K")
+        if self.frames and members > 1:
             told.append(
-                f"force deviation of the ensemble, mean {np.mean(doubts):.4f} and largest "
-                f"{max(doubts):.4f} eV/Å"
+                f"force deviation of the ensemble, mean {self.doubts / self.frames:.4f} and "
+                f"largest {self.largest:.4f} eV/Å"
             )
         if self.above:
             told.append(f"above {self.limit:g} eV/Å in {self.above} frames")

@@ -34,12 +34,12 @@ def test_a_harmonic_oscillator_has_its_quantum_energy():
     beads, count, atoms, temperature = 16, 64, 4, 450.0
     frequency = OMEGA / 3
     field = Harmonic(STIFFNESS / 9)
-    integrator = RingPolymer(2.0, beads, frequency, temperature)
+    integrator = RingPolymer(1.0, beads, frequency, temperature)
     state = integrator.init(keys(count * beads, seed=1), field, rings(count, beads, atoms))
     state, info = simulate(field, integrator, state, 100)
     potential, kinetic = [], []
     for _ in range(60):
-        state, info = simulate(field, integrator, state, 20)
+        state, info = simulate(field, integrator, state, 30)
         potential.append(np.asarray(state.energy).reshape(count, beads).mean(axis=1))
         kinetic.append(np.asarray(integrator.quantum_kinetic_energy(state)))
     assert not info.broken.any()
@@ -54,11 +54,11 @@ def test_a_harmonic_oscillator_has_its_quantum_energy():
     for seen in (potential, kinetic):
         each = np.mean(seen, axis=0)
         error = each.std(ddof=1) / np.sqrt(count)
-        assert error < 0.015 * exact
+        assert error < 0.02 * exact
         assert each.mean() == pytest.approx(finite, abs=4 * error)
     speeds = 2 * np.asarray(kinetic_energy(state)) / (3 * atoms * beads * BOLTZMANN * temperature)
-    # velocities of BAOAB in a well: 1 - (w dt)^2 / 4 at the stiffest
-    assert speeds.mean() == pytest.approx(1, abs=4 * np.sqrt(2 / (3 * atoms * len(speeds))) + 0.01)
+    # velocities of BAOAB in a well err by (w dt)^2 / 4 = 1 %, some more in the stiffest modes
+    assert speeds.mean() == pytest.approx(1, abs=4 * np.sqrt(2 / (3 * atoms * len(speeds))) + 0.02)
 
 
 def test_one_bead_is_a_classical_particle_and_no_friction_keeps_the_energy():

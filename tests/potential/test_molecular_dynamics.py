@@ -164,6 +164,7 @@ def test_a_restart_of_something_else_is_refused(ensemble, box, tmp_path):
     ("settings", "name", "words"),
     [
         (NVT, "md.dcd", "ends so"),
+        (NVT, "nowhere/md.nc", "no folder"),
         (replace(NVT, thermostat="rescaling", friction_per_fs=0.0), "md.nc", "friction_per_fs"),
         (replace(NVT, ensemble="npt"), "md.nc", "periodic along all three"),
         (replace(NVT, thermostat="nose-hoover", temperature_K=0.0), "md.nc", "above 0 K"),

@@ -222,7 +222,7 @@ def test_the_checkpoint_of_another_training_is_refused(twenty, untrained, tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         train([twenty], replace(TRAINING, steps=30), untrained, 0, progress=die, checkpoint=file)
-    with pytest.raises(InputError, match="other data or settings"):
+    with pytest.raises(InputError, match="differs in settings"):
         train([twenty], short, untrained, 0, checkpoint=file)
 
 

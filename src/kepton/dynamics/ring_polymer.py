@@ -31,7 +31,8 @@ class RingPolymer(Integrator):
     w_P = P k_B T / hbar; in normal modes w_k = 2 w_P sin(k pi / P)
 
     The springs' motion is exact, with friction and noise in its middle: gamma_k = 2 w_k, and that
-    of the centroids is given. The beads of a system are walkers in a row. With more beads averages
+    of the centroids is given. Kicks resonate with it, and heat velocities, where 2 w_P dt comes
+    near pi: keep it below 2. The beads of a system are walkers in a row. With more beads averages
     of positions approach those of quantum mechanics as 1/P^2.
 
     Args:

@@ -61,7 +61,7 @@ class Checkpoint:
             marks = json.loads(header["settings"])
             if other := [name for name, mark in self._marks.items() if marks[name] != mark]:
                 raise InputError(
-                    f"{self.path} is the checkpoint of {self.kind} with another "
+                    f"{self.path} is the checkpoint of {self.kind} that differs in "
                     f"{', '.join(other)}; give the same again to go on with it, or remove the file "
                     "to begin anew."
                 )

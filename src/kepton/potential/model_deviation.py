@@ -44,6 +44,6 @@ def check_members(ensemble: Ensemble) -> None:
     """Raise InputError where there is nobody to disagree with."""
     if ensemble.size < 2:
         raise InputError(
-            "The model deviation (--model-devi) is the disagreement of several members, and this "
-            "model has one; give a model of two members or more."
+            "The deviation (--model-devi, --max-deviation) is the disagreement of several members, "
+            "and this model has one; give a model of two members or more."
         )

@@ -199,6 +199,10 @@ def run(
         OSError: a file cannot be written; the frames before are whole
     """
     kind = trajectory_format(output.trajectory)
+    if not output.trajectory.parent.is_dir():
+        raise InputError(
+            f"There is no folder {output.trajectory.parent}; make it, or give another."
+        )
     if output.model_devi is not None:
         check_members(ensemble)
     frames = Frames.from_ase([start])
@@ -329,7 +333,7 @@ def check_overlap(frames: Frames) -> None:
     """Raise InputError where atoms of the first frame overlap, all images included."""
     species = np.asarray(frames.species[0])
     radii = covalent_radii[species]
-    listed = neighbors(frames, 2 * CLASH * float(radii.max()))
+    listed = neighbors(frames, max(1.0, 2 * CLASH * float(radii.max())))
     share = listed.distances(frames)[0] / (radii[:, None] + radii[np.asarray(listed.index[0])])
     if not share.size or share.min() >= CLASH:
         return
