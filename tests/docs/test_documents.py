@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -102,16 +103,24 @@ def test_the_commands_and_the_python_of_the_how_tos_are_accepted(page):
         compile(code, page.name, "exec")
 
 
+def skip_without_engine(example):
+    text = example.read_text()
+    if 'kind = "xtb"' in text:
+        pytest.importorskip("tblite", reason="needs the extra xtb")
+    if 'kind = "espresso"' in text and shutil.which("pw.x") is None:
+        pytest.skip("pw.x is not installed: apt-get install quantum-espresso quantum-espresso-data")
+
+
 @CAMPAIGNS
 def test_example_campaigns_are_accepted(example):
-    if 'kind = "xtb"' in example.read_text():
-        pytest.importorskip("tblite", reason="needs the extra xtb")
+    skip_without_engine(example)
     config.read(example)
 
 
 @pytest.mark.slow
 @CAMPAIGNS
 def test_example_campaigns_are_certified(example, tmp_path):
+    skip_without_engine(example)
     done = subprocess.run(
         [sys.executable, "-m", "kepton.cli", "run", str(example), "--out", str(tmp_path / "run")],
         check=False,
