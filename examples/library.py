@@ -14,8 +14,8 @@ def main(directory: Path) -> None:
     water = Frames.from_ase([ase.Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])])
     brief = {"steps": 2000, "warm_steps": 1000}  # of three atoms not more is needed
     learner = Recipe.of("cluster_expansion", [water], training=brief)
-    runner = learner.taught("deep_potential", [water])
-    problem = PotentialProblem((water,), XTB("GFN2-xTB"), ExploreConfig(), learner, runner)
+    conditions = ExploreConfig(walkers=32, walk_fs=500.0, audit_fs=500.0)
+    problem = PotentialProblem((water,), XTB("GFN2-xTB"), conditions, learner)
     goal = Goal(target=0.1, labels=200)
     journal = Journal(directory / "campaign.db", problem.settings)
     result = run(problem, goal, journal, lambda: process_pool(2), workers=2)

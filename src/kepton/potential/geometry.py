@@ -82,12 +82,14 @@ class Strain:
 
     def of(self, frames: Frames, rng: np.random.Generator) -> Frames:
         """Every frame with a strain of its own; those of other cells as they are."""
+        still = ~np.asarray(frames.pbc).all(axis=1)
+        if still.all() or self == UNSTRAINED:
+            return frames
         volume = rng.uniform(*self.volume_change, size=len(frames)) + 1.0
         d = rng.uniform(-self.shear, self.shear, size=(len(frames), 3, 3))
         d = np.triu(d) + np.swapaxes(np.triu(d, 1), 1, 2)
         d -= np.trace(d, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3.0
         deform = np.cbrt(volume)[:, None, None] * expm(d)
-        still = ~np.asarray(frames.pbc).all(axis=1)
         deform[still] = np.eye(3)
         return replace(
             frames,
