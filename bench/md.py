@@ -230,6 +230,7 @@ def lammps(order: argparse.Namespace, model: str, name: str, size: int, environm
 def draw(path: Path, runs: Sequence[Run], floor: float) -> None:
     """Core time, which other programs change least, against the number of atoms."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
@@ -239,9 +240,10 @@ def draw(path: Path, runs: Sequence[Run], floor: float) -> None:
         axes.plot(size, times, "o-", label=name, markersize=4)
     axes.axhline(floor, color="0.4", linestyle=":", label="the nets' products alone")
     axes.set(xlabel="atoms", ylabel="core time an atom and step / µs", xscale="log", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.grid(which="both", color="0.92", linewidth=0.6)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=160)
