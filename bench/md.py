@@ -22,7 +22,7 @@ import ase
 import ase.io
 import numpy as np
 
-from peers import call
+from peers import call, on_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -34,12 +34,6 @@ TIMESTEP, TEMPERATURE, SKIN = 0.5, 300.0, 1.0
 """fs, K, Å"""
 MFLOP = 2.0
 """An atom and step: 2 x 2 (1600 x 240 + 2 x 240 x 240) for the fitting net, forward and back"""
-THREADS = {
-    **{"OMP_NUM_THREADS": "1", "DP_INTRA_OP_PARALLELISM_THREADS": "1"},
-    **{"DP_INTER_OP_PARALLELISM_THREADS": "1", "TF_INTRA_OP_PARALLELISM_THREADS": "1"},
-    **{"TF_INTER_OP_PARALLELISM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
-    "CUDA_VISIBLE_DEVICES": "",
-}
 
 
 @dataclass(frozen=True)
@@ -179,7 +173,7 @@ def peers(order: argparse.Namespace) -> list[Run]:
     python = order.peer / "bin" / "python"
     if not python.is_file():
         sys.exit(f"There is no {python}; `make bench-md` installs DeePMD-kit.")
-    environment = os.environ | THREADS
+    environment = on_cores(1)
     environment["PATH"] = f"{order.peer / 'bin'}{os.pathsep}{os.environ['PATH']}"
     side = str(Path(__file__).with_name("md_peer.py"))
     call(python, (side, str(order.model), str(order.out)), order.out / "log", environment)

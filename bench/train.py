@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from peers import call
+from peers import THREADS, call, on_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 WATER = ROOT.parent / "shared" / "data" / "water"
@@ -29,10 +29,6 @@ TIMED_STEPS = 300
 """Steps of the short runs that tell the time of one; the first blocks are left out"""
 POINTS, LOOKED = 40, 20
 """Points of DeePMD-kit's curve, and frames of the validation set looked at for each"""
-THREADS = (
-    *("OMP_NUM_THREADS", "TF_INTRA_OP_PARALLELISM_THREADS", "TF_INTER_OP_PARALLELISM_THREADS"),
-    *("DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"),
-)
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,7 @@ class Peer:
         if not self.dp.is_file():
             sys.exit(f"There is no {self.dp}; `make bench-train` installs DeePMD-kit.")
         self.data, self.validate = data, validate
-        self.environment = os.environ | {name: str(cores) for name in THREADS}
-        self.environment |= {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+        self.environment = on_cores(cores)
         self.step = self.start = float("nan")
 
     def time_step(self, folder: Path) -> float:

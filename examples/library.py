@@ -4,7 +4,8 @@ from pathlib import Path
 
 import ase
 from kepton.atoms import Frames
-from kepton.elt import Goal, Journal, process_pool, run
+from kepton.elt import Goal, Journal, run
+from kepton.execution import process_pool
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe
 from kepton.principles import XTB
 

@@ -1,17 +1,20 @@
 """Where labels are computed: processes of this machine, or workers that Parsl or MPI start."""
 
 import importlib
+import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kepton.elt.run import WorkerDied, process_pool
+from kepton.elt.run import WorkerDied
 from kepton.errors import InputError, did_you_mean
 
 KINDS = ("processes", "parsl", "mpi")
@@ -80,6 +83,42 @@ def _parsl_config(path: Path | None, workers: int) -> Any:
             "configurations of clusters in Parsl's user guide."
         )
     return config
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of fresh processes that end when their parent does.
+
+    Sets OMP_NUM_THREADS and its like to 1 in the environment that the workers inherit, where they
+    are not set: one thread a worker is the fastest way to share cores.
+    """
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
+    return _Pool(workers, mp_context=context, initializer=_worker, initargs=(os.getpid(),))
+
+
+class _Pool(ProcessPoolExecutor):
+    """Its workers leave Ctrl-C to the parent from their first moment, since they inherit that."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        if threading.current_thread() is not threading.main_thread():
+            return super().submit(fn, *args, **kwargs)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class ParslPool(Executor):

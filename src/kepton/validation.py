@@ -54,9 +54,13 @@ def validate(
         InputError: no such campaign or model, no crystal in it, or a label that failed
     """
     settings = Journal.of(directory).settings
-    file = campaign or Path(settings["file"])
+    file = campaign or Path(settings.get("file", ""))
     if not file.is_file():
-        raise InputError(f"The campaign file {file} is not there any more; give it by --campaign.")
+        raise InputError(
+            f"The campaign file {file} is not there any more; give it by --campaign."
+            if "file" in settings or campaign
+            else f"{directory} does not say where its campaign file is; give it by --campaign."
+        )
     order = config.read(file)
     journal = Journal(directory / JOURNAL, order.settings)
     problem = order.problem.at(directory)

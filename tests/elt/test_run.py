@@ -15,8 +15,9 @@ from analytic import SMALL, Analytic, climb, essence
 
 from kepton.elt.campaign import Goal
 from kepton.elt.journal import Journal
-from kepton.elt.run import Observer, process_pool, replay, run
+from kepton.elt.run import Observer, replay, run
 from kepton.errors import InputError
+from kepton.execution import process_pool
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_process_pools_end_with_their_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, signal, time\n"
-        "from kepton.elt.run import process_pool\n"
+        "from kepton.execution import process_pool\n"
         "if __name__ == '__main__':\n"
         "    pool = process_pool(1)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"

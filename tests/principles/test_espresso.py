@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
+from installed import needs_espresso
 
 from kepton.atoms import Frames, Label
 from kepton.elt import Failure
@@ -21,10 +21,6 @@ from kepton.errors import InputError
 from kepton.principles import Espresso, pseudopotentials
 from kepton.principles.program import workplace
 
-needs_espresso = pytest.mark.skipif(
-    shutil.which("pw.x") is None or not pseudopotentials.DEBIAN.is_dir(),
-    reason="pw.x is not installed: apt-get install quantum-espresso quantum-espresso-data",
-)
 COARSE = Espresso(accuracy="draft", cutoff_Ry=12.0, density_cutoff_Ry=60.0, k_spacing_per_A=1.5)
 """One or two k-points: a label of two atoms in half a second"""
 

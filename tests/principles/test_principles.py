@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from installed import needs_espresso
 from scipy.spatial.transform import Rotation
 
 from kepton.atoms import Frames, Label
@@ -26,17 +27,11 @@ from kepton.principles import (
     Program,
     PySCF,
     doctor,
-    pseudopotentials,
 )
 from kepton.principles.principle import answer, rigid_force
 
 needs_tblite = pytest.mark.skipif(
     importlib.util.find_spec("tblite") is None, reason="tblite (the extra xtb) is not installed"
-)
-
-needs_espresso = pytest.mark.skipif(
-    shutil.which("pw.x") is None or not pseudopotentials.DEBIAN.is_dir(),
-    reason="pw.x is not installed: apt-get install quantum-espresso quantum-espresso-data",
 )
 
 STEP = 1e-3

@@ -23,7 +23,12 @@ def read_structures(path: str | Path) -> list[ase.Atoms]:
     path = Path(path)
     if deepmd.is_data_set(path):
         return _deepmd(path)[0].to_ase()
-    structures = list(ase_files.read(path))
+    return _of_ase(path, labelled=False)
+
+
+def _of_ase(path: Path, labelled: bool) -> list[ase.Atoms]:
+    """All structures of a file that ASE reads, or those whose labels count."""
+    structures = list(ase_files.read(path, labelled))
     soundness.check(ase_files.groups(iter(structures), path, labelled=False))
     return structures
 
@@ -128,8 +133,7 @@ def convert(source: str | Path, target: str | Path) -> None:
         frames, label = _deepmd(source)
         structures = frames.to_ase() if label is None else ase_files.labelled(frames, label)
     else:
-        structures = list(ase_files.read(source, labelled=True))
-        soundness.check(ase_files.groups(iter(structures), source, labelled=False))
+        structures = _of_ase(source, labelled=True)
     if not deepmd.is_folder(target):
         ase_files.write(target, structures)
     else:

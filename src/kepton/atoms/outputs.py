@@ -83,11 +83,16 @@ class Judgement:
             )
 
 
-def judgement(path: Path) -> Judgement | None:
-    """What a file says of convergence; None where no program that is known here wrote it."""
+def output_in(path: Path) -> Output | None:
+    """Of which program a file is the output; None where of none that is known here."""
     with path.open("rb") as file:
         head = file.read(HEAD).decode("utf-8", "replace")
-    output = next((o for o in OUTPUTS if re.search(o.itself, head, re.MULTILINE)), None)
+    return next((o for o in OUTPUTS if re.search(o.itself, head, re.MULTILINE)), None)
+
+
+def judgement(path: Path) -> Judgement | None:
+    """What a file says of convergence; None where no program that is known here wrote it."""
+    output = output_in(path)
     if output is None:
         return None
     ends, lasts, tells = (re.compile(p) for p in (output.ends, output.settings, output.cycle))

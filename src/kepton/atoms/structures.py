@@ -18,7 +18,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from kepton.atoms import cp2k
 from kepton.atoms.frames import Frames, Label, concatenate
 from kepton.atoms.groups import Group, joined_labels
-from kepton.atoms.outputs import Judgement, judgement
+from kepton.atoms.outputs import Judgement, judgement, output_in
 from kepton.atoms.replacing import reason, replacing
 from kepton.errors import InputError, LeftOut
 
@@ -60,11 +60,8 @@ def read(path: Path, labelled: bool = False) -> Iterator[ase.Atoms]:
             f"{path} is a folder without type.raw, so not a deepmd/npy folder; give a structure "
             "file, or add type.raw and type_map.raw."
         )
-    found = judgement(path)
-    if found is not None and labelled:
-        frames = _converged(found)
-    else:
-        frames = _frames(path, found.output.format if found else None)
+    found = judgement(path) if labelled else None
+    frames = _converged(found) if found else _frames(path)
     count = 0
     while (atoms := _next(frames, path)) is not None:
         if wrong := _nothing(atoms) or _odd_state(atoms):
@@ -75,7 +72,9 @@ def read(path: Path, labelled: bool = False) -> Iterator[ase.Atoms]:
         raise InputError(f"{path} holds no frames; give a file with at least one structure.")
 
 
-def _frames(path: Path, format: str | None) -> Iterator[ase.Atoms]:
+def _frames(path: Path) -> Iterator[ase.Atoms]:
+    output = output_in(path)
+    format = output.format if output else None
     if format == "cp2k":
         return iter(cp2k.read(path))
     frames: Any = ase.io.iread(str(path), index=":", format=format, do_not_split_by_at_sign=True)
@@ -85,7 +84,7 @@ def _frames(path: Path, format: str | None) -> Iterator[ase.Atoms]:
 def _converged(found: Judgement) -> Iterator[ase.Atoms]:
     """The frames of converged calculations."""
     found.check()
-    frames, all_frames = _frames(found.path, found.output.format), []
+    frames, all_frames = _frames(found.path), []
     while (atoms := _next(frames, found.path)) is not None:
         all_frames.append(atoms)
     found.check(len(all_frames))

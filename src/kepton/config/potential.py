@@ -135,13 +135,13 @@ def order(path: Path, content: dict[str, Any]) -> Order:
         principle.check(frames)
         if isinstance(principle, Program):
             principle = principle.settled(frames)
-    exploration = _exploration(file.explore).suited(structures)
+    exploration = _exploration(file.explore)
     _check_cells(exploration, structures)
     learner, runner = _recipes(file, structures)
     asked = goal(file.target.force_error, file.target, file.budget, file.run)
     problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
     choices = {
-        "explore": asdict(exploration),
+        "explore": asdict(problem.exploration),
         "learner": learner.settings,
         "runner": runner and runner.settings,
     }
@@ -250,12 +250,17 @@ def _fits(value: Any, expected: Any) -> bool:
 
 
 def _exploration(explore: Explore) -> ExploreConfig:
-    low, high = explore.temperature_K
-    if low > high:
-        raise InputError(
-            f"[explore] temperature_K = [{low:g}, {high:g}]: the first is above the second; give "
-            "the lowest and the highest temperature, in this order."
-        )
+    for name, ends in (
+        ("temperature_K", "the lowest and the highest temperature"),
+        ("volume_change", "the least and the largest relative change of the volume"),
+        ("pressure_GPa", "the lowest and the highest pressure"),
+    ):
+        low, high = getattr(explore, name) or (0.0, 0.0)
+        if low > high:
+            raise InputError(
+                f"[explore] {name} = [{low:g}, {high:g}]: the first is above the second; give "
+                f"{ends}, in this order."
+            )
     if explore.watch_fs < explore.timestep_fs or explore.watch_fs > explore.walk_fs:
         raise InputError(
             f"[explore] watch_fs = {explore.watch_fs:g} must lie between timestep_fs = "
@@ -266,21 +271,10 @@ def _exploration(explore: Explore) -> ExploreConfig:
             f"[explore] audit_fs = {explore.audit_fs:g} is less than two looks of watch_fs = "
             f"{explore.watch_fs:g}; give a longer audit_fs."
         )
-    least, most = explore.volume_change
-    if least > most:
-        raise InputError(
-            f"[explore] volume_change = [{least:g}, {most:g}]: the first is above the second; give "
-            "the least and the largest relative change of the volume, in this order."
-        )
-    if explore.pressure_GPa is not None and explore.pressure_GPa[0] > explore.pressure_GPa[1]:
-        raise InputError(
-            f"[explore] pressure_GPa = {list(explore.pressure_GPa)}: the first is above the "
-            "second; give the lowest and the highest pressure, in this order."
-        )
     chosen = explore.model_dump(exclude_none=True)
     change, shear = chosen.pop("volume_change"), chosen.pop("shear", None)
     if shear is None:
-        shear = SHEAR * max(abs(least), abs(most))
+        shear = SHEAR * max(map(abs, change))
     return ExploreConfig(**chosen, strain=Strain(change, shear))
 
 

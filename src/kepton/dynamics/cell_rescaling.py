@@ -14,8 +14,8 @@ from kepton.atoms import Frames
 from kepton.atoms.frames import Real
 from kepton.atoms.units import BOLTZMANN, GIGAPASCAL
 from kepton.dynamics.forcefield import ForceField
-from kepton.dynamics.integrate import Integrator, split_keys
-from kepton.dynamics.state import State, kinetic_tensor, normal
+from kepton.dynamics.integrate import Integrator
+from kepton.dynamics.state import State, kinetic_tensor, normal, split_keys
 from kepton.dynamics.thermostats import Thermostat, heated
 from kepton.errors import InputError
 
@@ -39,6 +39,15 @@ class Shape(StrEnum):
                 return strain * jnp.eye(3)
             case Shape.FULL:
                 return 0.5 * (strain + strain.mT)
+
+
+def check_cells(frames: Frames) -> None:
+    """Raise InputError where there is no cell that constant pressure could change."""
+    if not np.all(frames.pbc):
+        raise InputError(
+            "Constant pressure needs a structure that is periodic along all three cell vectors; "
+            "give it a cell, or run at constant volume or energy."
+        )
 
 
 def volume(frames: Frames) -> Float[Array, "b"]:
@@ -122,11 +131,7 @@ class StochasticCellRescaling(Integrator):
         Raises:
             InputError: a configuration that is not periodic along all three cell vectors
         """
-        if not np.all(frames.pbc):
-            raise InputError(
-                "Constant pressure needs a structure that is periodic along all three cell "
-                "vectors; give it a cell, or run at constant volume or energy."
-            )
+        check_cells(frames)
         return self.thermostat.start(key, field, frames, virial=True)
 
     def move(self, state: State) -> State:

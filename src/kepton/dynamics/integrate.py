@@ -13,15 +13,7 @@ from kepton.atoms import Frames
 from kepton.atoms.frames import Real
 from kepton.atoms.units import ACCELERATION
 from kepton.dynamics.forcefield import ForceField
-from kepton.dynamics.state import (
-    State,
-    atomic_masses,
-    evaluate,
-    initial_state,
-    inverse,
-    maxwell_boltzmann,
-    without_rigid_motion,
-)
+from kepton.dynamics.state import State, evaluate, inverse, thermal_state
 from kepton.errors import InputError
 
 LEAP = 0.49
@@ -157,16 +149,8 @@ class VelocityVerlet(Integrator):
             frames: the configurations
             temperature_K: one for all walkers, or (b,)
         """
-        key, first = split_keys(key)
-        velocities = maxwell_boltzmann(first, atomic_masses(frames), temperature_K)
-        return initial_state(key, field, frames, without_rigid_motion(frames, velocities))
+        return thermal_state(key, field, frames, temperature_K, still=True)
 
     def move(self, state: State) -> State:
         """x <- x + dt v"""
         return self.drift(state, 1.0)
-
-
-def split_keys(key: Key[Array, "b"]) -> tuple[Key[Array, "b"], Key[Array, "b"]]:
-    """Keys to keep, and keys to use up."""
-    both = jax.vmap(jax.random.split)(key)
-    return both[:, 0], both[:, 1]

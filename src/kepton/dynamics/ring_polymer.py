@@ -12,8 +12,8 @@ from kepton.atoms import Frames
 from kepton.atoms.frames import Real
 from kepton.atoms.units import ACCELERATION, BOLTZMANN, HBAR
 from kepton.dynamics.forcefield import ForceField
-from kepton.dynamics.integrate import Integrator, split_keys
-from kepton.dynamics.state import State, atomic_masses, initial_state, maxwell_boltzmann
+from kepton.dynamics.integrate import Integrator
+from kepton.dynamics.state import State, maxwell_boltzmann, split_keys, thermal_state
 from kepton.dynamics.thermostats import heated
 from kepton.errors import InputError
 
@@ -77,11 +77,8 @@ class RingPolymer(Integrator):
                 f"{len(frames)} frames are no whole rings of {self.beads} beads; give "
                 "frames.tile(beads)."
             )
-        key, first = split_keys(key)
         hot = self.beads * jnp.asarray(self.temperature_K)
-        return initial_state(
-            key, field, frames, maxwell_boltzmann(first, atomic_masses(frames), hot)
-        )
+        return thermal_state(key, field, frames, hot, still=False)
 
     def move(self, state: State) -> State:
         """Half of the springs' motion, friction and noise, the other half."""

@@ -114,6 +114,38 @@ def initial_state(
     )
 
 
+def thermal_state(
+    key: Key[Array, "b"],
+    field: ForceField,
+    frames: Frames,
+    temperature_K: float | Float[Real, "..."],
+    still: bool,
+    virial: bool = False,
+    bath: int = 0,
+) -> State:
+    """Walkers with Maxwell-Boltzmann velocities.
+
+    Args:
+        key: one random key a walker
+        field: the force field
+        frames: the configurations
+        temperature_K: one for all walkers, or (b,)
+        still: without rigid motion
+        virial, bath: as of `initial_state`
+    """
+    key, first = split_keys(key)
+    velocities = maxwell_boltzmann(first, atomic_masses(frames), temperature_K)
+    if still:
+        velocities = without_rigid_motion(frames, velocities)
+    return initial_state(key, field, frames, velocities, virial, bath)
+
+
+def split_keys(key: Key[Array, "b"]) -> tuple[Key[Array, "b"], Key[Array, "b"]]:
+    """Keys to keep, and keys to use up."""
+    both = jax.vmap(jax.random.split)(key)
+    return both[:, 0], both[:, 1]
+
+
 def atomic_masses(frames: Frames) -> Float[Array, "b n"]:
     """Standard atomic masses in amu, 0 where padded, so that sums over atoms need no mask."""
     return jnp.asarray(np.where(np.asarray(frames.mask), frames.masses, 0.0))

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +14,22 @@ from kepton.atoms import Frames
 from kepton.atoms.frames import Real
 from kepton.atoms.units import BOLTZMANN
 from kepton.dynamics.forcefield import ForceField
-from kepton.dynamics.integrate import Integrator, split_keys
+from kepton.dynamics.integrate import Integrator
 from kepton.dynamics.state import (
     State,
-    atomic_masses,
-    initial_state,
     kinetic_energy,
     maxwell_boltzmann,
     rigid_motions,
-    without_rigid_motion,
+    split_keys,
+    thermal_state,
 )
 from kepton.errors import InputError
+
+LINKS = 3
+"""Length of a chain"""
+_OUTER = 1 / (2 - 2 ** (1 / 3))
+FOURTH_ORDER = (_OUTER, 1 - 2 * _OUTER, _OUTER)
+"""Shares of a step that make a method of second order one of fourth (Suzuki, Yoshida)"""
 
 
 class Thermostat(Integrator):
@@ -93,9 +99,7 @@ class Langevin(Thermostat):
 
     def start(self, key: Key[Array, "b"], field: ForceField, frames: Frames, virial: bool) -> State:
         """Walkers with Maxwell-Boltzmann velocities, total momentum included."""
-        key, first = split_keys(key)
-        velocities = maxwell_boltzmann(first, atomic_masses(frames), self.temperature_K)
-        return initial_state(key, field, frames, velocities, virial)
+        return thermal_state(key, field, frames, self.temperature_K, still=False, virial=virial)
 
     def exchange(self, state: State) -> State:
         """O"""
@@ -106,13 +110,41 @@ class Langevin(Thermostat):
         return replace(heated(state, velocities), key=key)
 
 
+@dataclass(frozen=True)
+class CollectiveThermostat(Thermostat):
+    """A thermostat that acts on all velocities alike, so that rigid motion stays at zero.
+
+    Args:
+        timestep_fs: dt
+        time_fs: in which it acts
+        temperature_K: one for all walkers or (b,)
+    """
+
+    timestep_fs: float
+    time_fs: float
+    temperature_K: float | Float[Real, "..."]
+    remembers: ClassVar[int] = 0
+    """Numbers a walker"""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.time_fs > 0:
+            raise InputError(f"time_fs = {self.time_fs}; give fs above 0, such as 100.")
+
+    def start(self, key: Key[Array, "b"], field: ForceField, frames: Frames, virial: bool) -> State:
+        """Walkers with Maxwell-Boltzmann velocities and no rigid motion, nothing remembered."""
+        return thermal_state(
+            key, field, frames, self.temperature_K, still=True, virial=virial, bath=self.remembers
+        )
+
+
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["temperature_K"],
     meta_fields=["timestep_fs", "time_fs"],
 )
 @dataclass(frozen=True)
-class VelocityRescaling(Thermostat):
+class VelocityRescaling(CollectiveThermostat):
     """Constant temperature by one random factor a step for all velocities: a gentle thermostat.
 
     v <- a v,   a^2 = c + (1 - c) (K_0 / f K) (R_1^2 + S) + 2 R_1 sqrt(c (1 - c) K_0 / f K)
@@ -129,18 +161,6 @@ class VelocityRescaling(Thermostat):
     Source: Bussi, Donadio and Parrinello, J. Chem. Phys. 126, 014101 (2007), eq. A7; the sign of a:
             Bussi and Parrinello, Comput. Phys. Commun. 179, 26 (2008)
     """
-
-    timestep_fs: float
-    time_fs: float
-    temperature_K: float | Float[Real, "..."]
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_time(self.time_fs)
-
-    def start(self, key: Key[Array, "b"], field: ForceField, frames: Frames, virial: bool) -> State:
-        """Walkers with Maxwell-Boltzmann velocities and no rigid motion."""
-        return _at_rest(key, field, frames, self.temperature_K, virial)
 
     def exchange(self, state: State) -> State:
         """One factor a walker."""
@@ -163,7 +183,7 @@ class VelocityRescaling(Thermostat):
     meta_fields=["timestep_fs", "time_fs"],
 )
 @dataclass(frozen=True)
-class NoseHooverChain(Thermostat):
+class NoseHooverChain(CollectiveThermostat):
     """Constant temperature by a friction that is driven itself, in a chain: reversible, no noise.
 
     dv/dt = F / m - w_1 v,   dw_k/dt = G_k - w_{k+1} w_k,   w_{M+1} = 0
@@ -182,13 +202,7 @@ class NoseHooverChain(Thermostat):
             87, 1117 (1996), of fourth order here
     """
 
-    timestep_fs: float
-    time_fs: float
-    temperature_K: float | Float[Real, "..."]
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_time(self.time_fs)
+    remembers: ClassVar[int] = LINKS
 
     def start(self, key: Key[Array, "b"], field: ForceField, frames: Frames, virial: bool) -> State:
         """Walkers with Maxwell-Boltzmann velocities, no rigid motion, and a chain at rest."""
@@ -197,7 +211,7 @@ class NoseHooverChain(Thermostat):
                 "A Nose-Hoover chain needs a temperature above 0 K; give one, or a Langevin "
                 "thermostat, which cools to 0 K too."
             )
-        return _at_rest(key, field, frames, self.temperature_K, virial, bath=LINKS)
+        return super().start(key, field, frames, virial)
 
     def exchange(self, state: State) -> State:
         """The chain and the velocities, by a symmetric splitting."""
@@ -232,24 +246,10 @@ class NoseHooverChain(Thermostat):
         )
 
 
-LINKS = 3
-"""Length of a chain"""
-_OUTER = 1 / (2 - 2 ** (1 / 3))
-FOURTH_ORDER = (_OUTER, 1 - 2 * _OUTER, _OUTER)
-"""Shares of a step that make a method of second order one of fourth (Suzuki, Yoshida)"""
-
-
 def heated(state: State, velocities: Float[Array, "b n 3"]) -> State:
     """With other velocities; the kinetic energy that they gain is heat."""
     new = replace(state, velocities=velocities)
     return replace(new, heat=state.heat + kinetic_energy(new) - kinetic_energy(state))
-
-
-def _at_rest(key, field, frames, temperature_K, virial, bath=0) -> State:
-    key, first = split_keys(key)
-    velocities = maxwell_boltzmann(first, atomic_masses(frames), temperature_K)
-    velocities = without_rigid_motion(frames, velocities)
-    return initial_state(key, field, frames, velocities, virial, bath)
 
 
 def _freedom(state: State) -> Float[Array, "b"]:
@@ -262,8 +262,3 @@ def _normal_and_squares(key, freedom):
     first, others = jax.random.split(key)
     squares = 2 * jax.random.gamma(others, jnp.maximum(0.5 * (freedom - 1), 0.5), dtype=jnp.float64)
     return jax.random.normal(first, dtype=jnp.float64), jnp.where(freedom > 1, squares, 0.0)
-
-
-def _check_time(time_fs: float) -> None:
-    if not time_fs > 0:
-        raise InputError(f"time_fs = {time_fs}; give fs above 0, such as 100.")

@@ -3,7 +3,7 @@
 from kepton.elt.campaign import Campaign, Goal, State, Stop
 from kepton.elt.journal import Journal
 from kepton.elt.problem import Exploration, Failure, Problem
-from kepton.elt.run import Observer, Result, process_pool, replay, run
+from kepton.elt.run import Observer, Result, replay, run
 
 __all__ = [
     "Campaign",
@@ -16,7 +16,6 @@ __all__ = [
     "Result",
     "State",
     "Stop",
-    "process_pool",
     "replay",
     "run",
 ]

@@ -1,9 +1,5 @@
 """Running a campaign: perform what it asks for, journal what happened, resume by replaying."""
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,7 +8,6 @@ from concurrent.futures import (
     BrokenExecutor,
     Executor,
     Future,
-    ProcessPoolExecutor,
     wait,
 )
 from contextlib import closing
@@ -173,9 +168,7 @@ class _Run:
         return pool
 
     def close(self) -> None:
-        self.drop_pool()
-
-    def drop_pool(self) -> None:
+        """Let go of the executor; the next label makes another."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = None
@@ -351,7 +344,7 @@ class _Run:
                     else:
                         suspects.append(key)
                 flying = {}
-                self.drop_pool()
+                self.close()
 
     def _outcome(self, future: Future) -> Outcome:
         answer, seconds = future.result()
@@ -384,39 +377,3 @@ def _submit(pool: Executor, label: Callable, sample: Any) -> Future:
 def _timed(label: Callable, sample: Any) -> tuple[Any, float]:
     start = time.monotonic()
     return label(sample), time.monotonic() - start
-
-
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of fresh processes that end when their parent does.
-
-    Sets OMP_NUM_THREADS and its like to 1 in the environment that the workers inherit, where they
-    are not set: one thread a worker is the fastest way to share cores.
-    """
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    context = multiprocessing.get_context("spawn")
-    return _Pool(workers, mp_context=context, initializer=_worker, initargs=(os.getpid(),))
-
-
-class _Pool(ProcessPoolExecutor):
-    """Its workers leave Ctrl-C to the parent from their first moment, since they inherit that."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        if threading.current_thread() is not threading.main_thread():
-            return super().submit(fn, *args, **kwargs)
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.signal(signal.SIGINT, handler)
-
-
-def _worker(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

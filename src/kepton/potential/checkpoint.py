@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 
 from kepton.atoms.replacing import write_whole
 from kepton.errors import InputError
+from kepton.model_file import metadata
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,7 @@ class Checkpoint:
             return None
         try:
             data = self.path.read_bytes()
-            size = int.from_bytes(data[:8], "little")
-            header = json.loads(data[8 : 8 + size])["__metadata__"]
+            header = metadata(data)
             tensors = load(data)
             marks = json.loads(header["settings"])
             if other := [name for name, mark in self._marks.items() if marks[name] != mark]:

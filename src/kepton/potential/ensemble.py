@@ -1,7 +1,7 @@
 """An ensemble of potentials in one program."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ class Ensemble:
     def member(self, index: int | slice) -> Any:
         """One of the k potentials, or with a slice some of them, stacked."""
         weights = jax.tree.map(lambda w: w[index], self.members.weights)
-        return replace(self.members, weights=weights)
+        return self.members.with_weights(weights)
 
     def alone(self, index: int) -> "Ensemble":
         """One of the k potentials as an ensemble of its own."""

@@ -32,24 +32,47 @@ def core_table(potential: DeepPotential, path: Path, models: Sequence[Path]) -> 
     """
     species = potential.config.species
     names = [chemical_symbols[z] for z in species]
-    pairs = list(combinations_with_replacement(range(len(species)), 2))
     types = ", ".join(f"{place + 1} = {name}" for place, name in enumerate(names))
-    graphs = " ".join(model.with_suffix(".pb").name for model in models)
-    convert = [
-        f"dp convert-backend {model.name} {model.with_suffix('.pb').name}" for model in models
-    ]
+    used = graphs(models)
     header = [
-        f"Repulsion of Kepton's potential at short distances (ZBL), which {graphs} lacks.",
-        *convert,
+        f"Repulsion of Kepton's potential at short distances (ZBL), which {used} lacks.",
+        *conversions(models),
         f"In LAMMPS, with units metal and the atom types {types}:",
-        f"pair_style hybrid/overlay deepmd {graphs} table linear {POINTS}",
-        f"pair_coeff * * deepmd {' '.join(names)}",
-        *(f"pair_coeff {i + 1} {j + 1} table {path.name} {names[i]}_{names[j]}" for i, j in pairs),
+        *interactions(used, names, path),
     ]
     lines = [f"# {line}" for line in header]
-    for i, j in pairs:
+    for i, j in combinations_with_replacement(range(len(species)), 2):
         lines += ["", f"{names[i]}_{names[j]}", *_section(potential, species[i], species[j])]
     return "\n".join(lines) + "\n"
+
+
+def graphs(models: Sequence[Path]) -> str:
+    """Names of the files that LAMMPS reads in place of these."""
+    return " ".join(model.with_suffix(".pb").name for model in models)
+
+
+def conversions(models: Sequence[Path]) -> list[str]:
+    """Commands that make those files."""
+    return [f"dp convert-backend {model.name} {graphs([model])}" for model in models]
+
+
+def interactions(deepmd: str, names: Sequence[str], table: Path | None) -> list[str]:
+    """Lines of an input that say what acts between atoms.
+
+    Args:
+        deepmd: what follows `pair_style deepmd`
+        names: of the atom types, in order
+        table: of `core_table`; None: there is no core
+    """
+    elements = " ".join(names)
+    if table is None:
+        return [f"pair_style deepmd {deepmd}", f"pair_coeff * * {elements}"]
+    pairs = combinations_with_replacement(range(len(names)), 2)
+    return [
+        f"pair_style hybrid/overlay deepmd {deepmd} table linear {POINTS}",
+        f"pair_coeff * * deepmd {elements}",
+        *(f"pair_coeff {i + 1} {j + 1} table {table.name} {names[i]}_{names[j]}" for i, j in pairs),
+    ]
 
 
 def core_distances(potential: DeepPotential) -> dict[str, float]:

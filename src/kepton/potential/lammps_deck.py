@@ -6,7 +6,6 @@ deepmd`
 
 import shutil
 import subprocess
-from itertools import combinations_with_replacement
 from pathlib import Path
 
 import ase
@@ -14,10 +13,11 @@ import ase.io
 from ase.data import chemical_symbols
 
 from kepton.atoms.frames import Frames
+from kepton.dynamics.cell_rescaling import check_cells
 from kepton.errors import InputError
 from kepton.potential.conversion import convert_model
 from kepton.potential.ensemble import Ensemble, check_elements
-from kepton.potential.lammps import POINTS
+from kepton.potential.lammps import conversions, graphs, interactions
 from kepton.potential.molecular_dynamics import Settings, check_overlap
 
 VACUUM = 10.0
@@ -42,15 +42,12 @@ def write_deck(
     frames = Frames.from_ase([start])
     check_elements(ensemble, frames)
     check_overlap(frames)
-    if settings.ensemble == "npt" and not start.pbc.all():
-        raise InputError(
-            "Constant pressure needs a structure that is periodic along all three cell vectors; "
-            "give it a cell, or run at constant volume or energy."
-        )
+    if settings.ensemble == "npt":
+        check_cells(frames)
     folder.mkdir(parents=True, exist_ok=True)
     files = convert_model(model, folder / "model.dp").files
     models = [path for path in files if path.suffix == ".dp"]
-    tables = [path for path in files if path not in models]
+    table = next((path for path in files if path not in models), None)
     names = [chemical_symbols[z] for z in ensemble.species]
     structure = start.copy()
     if not start.pbc.any():
@@ -60,10 +57,13 @@ def write_deck(
     )
     still = "" if start.pbc.any() else " rot yes"
     boundary = " ".join("p" if periodic else "m" for periodic in start.pbc)
+    deepmd = graphs(models)
+    if len(models) > 1:
+        deepmd += f" out_file model_devi.out out_freq {settings.every}"
     lines = [
         *("units metal", "atom_style atomic", f"boundary {boundary}", "read_data start.data"),
         *(["change_box all triclinic"] if _sheared(settings) else []),
-        *_interactions(models, tables, names, settings.every),
+        *interactions(deepmd, names, table),
         "neighbor 1.0 bin",
         f"timestep {settings.timestep_fs / 1000:g}",
         f"velocity all create {settings.temperature_K:g} {settings.seed + 1}{still}",
@@ -75,8 +75,7 @@ def write_deck(
         f"run {steps}",
     ]
     (folder / "in.lammps").write_text("\n".join(lines) + "\n")
-    commands = [f"dp convert-backend {path.name} {path.stem}.pb" for path in models]
-    commands.append("lmp -in in.lammps")
+    commands = [*conversions(models), "lmp -in in.lammps"]
     told = [
         "Run in this folder, where DeePMD-kit and its LAMMPS are (deepmd-kit[lmp,cpu]):",
         *commands,
@@ -106,26 +105,6 @@ def run_deck(folder: Path, commands: list[str]) -> bool:
                 f"{' '.join(told) or done.stderr.strip()[-500:]}"
             )
     return True
-
-
-def _interactions(
-    models: list[Path], tables: list[Path], names: list[str], every: int
-) -> list[str]:
-    graphs = " ".join(f"{path.stem}.pb" for path in models)
-    if len(models) > 1:
-        graphs += f" out_file model_devi.out out_freq {every}"
-    elements = " ".join(names)
-    if not tables:
-        return [f"pair_style deepmd {graphs}", f"pair_coeff * * {elements}"]
-    pairs = combinations_with_replacement(range(len(names)), 2)
-    return [
-        f"pair_style hybrid/overlay deepmd {graphs} table linear {POINTS}",
-        f"pair_coeff * * deepmd {elements}",
-        *(
-            f"pair_coeff {i + 1} {j + 1} table {tables[0].name} {names[i]}_{names[j]}"
-            for i, j in pairs
-        ),
-    ]
 
 
 def _sheared(settings: Settings) -> bool:

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +55,9 @@ class PotentialProblem:
     runner: Recipe | None = None
     progress: Callable[[Point], None] | None = None
 
+    def __post_init__(self):
+        object.__setattr__(self, "exploration", self.exploration.suited(self.structures))
+
     @property
     def settings(self) -> dict[str, Any]:
         """What tells this campaign from another; `principle` decides the labels."""
@@ -78,11 +80,6 @@ class PotentialProblem:
             return self
         return replace(self, principle=self.principle.keeping(directory / CALCULATIONS))
 
-    @cached_property
-    def conditions(self) -> ExploreConfig:
-        """Those of the exploration, with a number of walkers."""
-        return self.exploration.suited(self.structures)
-
     @property
     def gate(self) -> Gate:
         """Refuses broken geometries."""
@@ -98,11 +95,11 @@ class PotentialProblem:
     ) -> Exploration:
         """Langevin walkers, until their deviation exceeds `trust`."""
         starts = list(self.structures)
-        return explore(models, starts, list(data), self.gate, trust, self.conditions, key)
+        return explore(models, starts, list(data), self.gate, trust, self.exploration, key)
 
     def audit(self, models: Ensemble, count: int, key: int) -> Sequence[Frames | Failure]:
         """One configuration each of `count` independent walks at the highest temperature."""
-        return audit(models, list(self.structures), self.gate, count, self.conditions, key)
+        return audit(models, list(self.structures), self.gate, count, self.exploration, key)
 
     def label(self, sample: Frames) -> Label | Failure:
         """The principle's energy and forces."""
@@ -147,7 +144,7 @@ class PotentialProblem:
             starts,
             list(data),
             self.gate,
-            self.conditions,
+            self.exploration,
             key,
             self.progress,
         )

@@ -34,7 +34,7 @@ class Loss:
 
     def __call__(self, weights, model, described, label: Label, atoms, virials: bool):
         """The loss of one member, eV^2/Å^2; labels that are nan weigh nothing."""
-        model = replace(model, weights=weights)
+        model = model.with_weights(weights)
         answer = model.answer(described, virials)
         force = _mean_square(answer.forces, label.forces, 3 * atoms)
         energy = _mean_square(answer.energy / atoms, label.energy / atoms, 1)

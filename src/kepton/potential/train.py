@@ -210,7 +210,7 @@ class _Training:
 
     def ensemble(self, weights: Any) -> Ensemble:
         found = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), weights)
-        return Ensemble(replace(self.members, weights=found))
+        return Ensemble(self.members.with_weights(found))
 
     def advance(self, state: _Standing, name: str, block: Batch, virials: bool) -> _Standing | None:
         """After a block of steps; None where the error has grown too much."""
@@ -384,7 +384,7 @@ def fresh(architecture: str, config: Any, size: int, data: Sequence[System], key
         kind.init(k, config, statistics) for k in jax.random.split(jax.random.key(key), size)
     ]
     weights = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[m.weights for m in members])
-    return Ensemble(replace(members[0], weights=weights))
+    return Ensemble(members[0].with_weights(weights))
 
 
 def _check(data: Sequence[System]) -> None:

@@ -278,7 +278,9 @@ class Espresso:
         scratch = place.folder / SCRATCH
         scratch.mkdir(exist_ok=True)
         for file in files.values():
-            shutil.copyfile(file.path, scratch / file.path.name)
+            link = scratch / file.path.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(file.path.resolve())
         lines = "".join(f"   {name} = {value!r}\n" for name, value in how.items())
         told = text.replace("&ELECTRONS\n", f"&ELECTRONS\n{lines}")
         (place.folder / INPUT).write_text(told)

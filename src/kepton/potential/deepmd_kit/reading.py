@@ -62,7 +62,7 @@ def read(path: str | os.PathLike) -> Ensemble:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     weights = jax.tree.map(lambda matrix: matrix[None], potential.weights)
-    return Ensemble(replace(potential, weights=weights))
+    return Ensemble(potential.with_weights(weights))
 
 
 def _potential(tree: Part) -> DeepPotential:
