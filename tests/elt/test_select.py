@@ -41,11 +41,11 @@ def test_predicted_probabilities_are_frequencies():
         assert np.mean(error[among] > 0.2) == pytest.approx(predicted[among].mean(), abs=tolerance)
 
 
-def test_with_no_data_errors_are_expected_near_the_deviation():
-    """The prior's median is e = d, and its tails are wide."""
+def test_with_no_data_errors_are_expected_near_twice_the_deviation():
+    """The prior's median is e = 2 d, and its tails are wide."""
     prior = Calibration.fit(np.zeros(0), np.zeros(0))
-    assert prior.exceeds(np.array([0.1]), 0.1)[0] == pytest.approx(0.5)
-    tail = prior.exceeds(np.array([0.1]), 0.2)[0]
+    assert prior.exceeds(np.array([0.1]), 0.2)[0] == pytest.approx(0.5)
+    tail = prior.exceeds(np.array([0.1]), 0.4)[0]
     assert 0.05 < tail < 0.5
     assert tail > norm.sf(np.log(2) / 0.5)
 

@@ -10,7 +10,8 @@ from scipy.stats import t as student
 class Calibration:
     """Predicts the true error from the ensemble's deviation, learnt from labels already paid for.
 
-    ln e = a + b ln d + noise, with a conjugate prior a ~ 0, b ~ 1 worth a few observations; the
+    ln e = a + b ln d + noise, with a conjugate prior a ~ ln 2, b ~ 1 worth a few observations: the
+    members of an ensemble err alike, so that their mean is off by about twice their deviation. The
     prediction is Student's t, so few observations mean wide tails.
 
     Args:
@@ -35,7 +36,7 @@ class Calibration:
         keep = np.isfinite(deviation) & np.isfinite(error) & (deviation > 0) & (error > 0)
         x = np.stack([np.ones(keep.sum()), np.log(deviation[keep])], axis=1)
         y = np.log(error[keep])
-        prior, prior_mean = np.diag([4.0, 10.0]), np.array([0.0, 1.0])
+        prior, prior_mean = np.diag([10.0, 100.0]), np.array([np.log(2.0), 1.0])
         precision = prior + x.T @ x
         mean = np.linalg.solve(precision, prior @ prior_mean + x.T @ y)
         freedom = 6.0 + len(y)
