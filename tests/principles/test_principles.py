@@ -12,13 +12,14 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
-from installed import needs_espresso
+from installed import needs_cp2k, needs_espresso
 from scipy.spatial.transform import Rotation
 
 from kepton.atoms import Frames, Label
 from kepton.elt import Failure
 from kepton.errors import InputError
 from kepton.principles import (
+    CP2K,
     PRINCIPLES,
     XTB,
     ASECalculator,
@@ -90,11 +91,20 @@ CASES = [
     # grid breaks forces by 5e-3 eV/Å at 12 and 60 Ry, by 8e-5 here.
     case(
         "espresso",
-        Espresso("pbe", "tight", None, 20.0, 80.0, 1.5),
+        Espresso(accuracy="tight", cutoff_Ry=20.0, density_cutoff_Ry=80.0, k_spacing_per_A=1.5),
         shaken(bulk("Si")),
         3e-8,
         1e-5,
         needs_espresso,
+    ),
+    # Two atoms of helium on four k-points, converged to 1e-6 in the density: 1e-12 in the energy
+    case(
+        "cp2k",
+        CP2K(accuracy="draft", k_spacing_per_A=1.5),
+        shaken(bulk("He", "sc", a=2.4) * (1, 1, 2)),
+        1e-8,
+        1e-5,
+        needs_cp2k,
     ),
 ]
 contract = pytest.mark.parametrize("case", CASES)

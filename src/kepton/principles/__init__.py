@@ -1,6 +1,7 @@
 """First-principles engines: Frames -> Label."""
 
 from kepton.principles.ase import ASECalculator
+from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
 from kepton.principles.principle import Principle, Program
 from kepton.principles.pyscf import PySCF
@@ -8,6 +9,7 @@ from kepton.principles.registry import PRINCIPLES, doctor
 from kepton.principles.xtb import XTB
 
 __all__ = [
+    "CP2K",
     "PRINCIPLES",
     "XTB",
     "ASECalculator",

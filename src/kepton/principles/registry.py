@@ -1,6 +1,7 @@
 """The engines by the name that a campaign file gives them."""
 
 from kepton.principles.ase import ASECalculator
+from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
 from kepton.principles.principle import Principle
 from kepton.principles.pyscf import PySCF
@@ -10,6 +11,7 @@ PRINCIPLES: dict[str, type[Principle]] = {
     "pyscf": PySCF,
     "xtb": XTB,
     "espresso": Espresso,
+    "cp2k": CP2K,
     "ase": ASECalculator,
 }
 """kind -> class; an engine itself is imported when it is first asked for something."""
