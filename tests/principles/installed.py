@@ -1,5 +1,6 @@
 """Which engines that are no Python packages are on this machine."""
 
+import importlib.util
 import shutil
 
 import pytest
@@ -13,4 +14,7 @@ needs_espresso = pytest.mark.skipif(
 needs_cp2k = pytest.mark.skipif(
     shutil.which("cp2k") is None or not cp2k.installed().is_dir(),
     reason="cp2k is not installed: apt-get install cp2k",
+)
+needs_gpaw = pytest.mark.skipif(
+    importlib.util.find_spec("gpaw") is None, reason="gpaw (the extra gpaw) is not installed"
 )

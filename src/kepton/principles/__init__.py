@@ -3,6 +3,7 @@
 from kepton.principles.ase import ASECalculator
 from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
+from kepton.principles.gpaw import GPAW
 from kepton.principles.principle import Principle, Program
 from kepton.principles.pyscf import PySCF
 from kepton.principles.registry import PRINCIPLES, doctor
@@ -10,6 +11,7 @@ from kepton.principles.xtb import XTB
 
 __all__ = [
     "CP2K",
+    "GPAW",
     "PRINCIPLES",
     "XTB",
     "ASECalculator",

@@ -3,6 +3,7 @@
 from kepton.principles.ase import ASECalculator
 from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
+from kepton.principles.gpaw import GPAW
 from kepton.principles.principle import Principle
 from kepton.principles.pyscf import PySCF
 from kepton.principles.xtb import XTB
@@ -12,6 +13,7 @@ PRINCIPLES: dict[str, type[Principle]] = {
     "xtb": XTB,
     "espresso": Espresso,
     "cp2k": CP2K,
+    "gpaw": GPAW,
     "ase": ASECalculator,
 }
 """kind -> class; an engine itself is imported when it is first asked for something."""
