@@ -62,7 +62,8 @@ class Espresso(PeriodicProgram):
 
     Args:
         xc: functional, which that of the pseudopotential files must be
-        pseudopotentials: folder of UPF files; none: those of Debian's quantum-espresso-data
+        pseudopotentials: folder of UPF files; none: those of Debian's quantum-espresso-data, and
+            for other elements GTH ones from PySCF's tables, which need larger cutoffs
         cutoff_Ry, density_cutoff_Ry: of wave functions and density
 
     Source: Giannozzi et al., J. Phys.: Condens. Matter 29, 465901 (2017); Marzari et al., Phys.
@@ -90,8 +91,7 @@ class Espresso(PeriodicProgram):
         }
 
     def _files(self, symbols: tuple[str, ...]) -> dict[str, Pseudopotential]:
-        folder = self.pseudopotentials or pseudopotentials.DEBIAN
-        return pseudopotentials.chosen(symbols, folder, self.xc)
+        return pseudopotentials.chosen(symbols, self.pseudopotentials, self.xc)
 
     @property
     def scale(self) -> float:
@@ -162,9 +162,7 @@ class Espresso(PeriodicProgram):
         scratch = place.folder / SCRATCH
         scratch.mkdir(exist_ok=True)
         for file in self._files(frames.symbols).values():
-            link = scratch / file.path.name
-            link.unlink(missing_ok=True)
-            link.symlink_to(file.path.resolve())
+            file.put(scratch)
         (place.folder / INPUT).write_text(text)
         place.run(self.command, ["-in", INPUT], self.OUTPUT, self.time_limit_min)
         shutil.rmtree(scratch)
@@ -198,9 +196,12 @@ class Espresso(PeriodicProgram):
         path = executable("pw.x")
         if path is None:
             return False, Espresso.INSTALL
-        known = [
-            f"{xc.upper()} for {', '.join(sorted(found))}"
-            for xc in ("pbe", "lda")
-            if (found := pseudopotentials.available(pseudopotentials.DEBIAN, xc))
-        ]
-        return True, f"{path}; pseudopotentials of {'; of '.join(known) or 'a folder you name'}"
+        known = []
+        for xc in ("pbe", "lda"):
+            files = pseudopotentials.available(pseudopotentials.DEBIAN, xc)
+            others = pseudopotentials.analytical(xc).keys() - files.keys()
+            known.append(
+                f"{xc.upper()} for {', '.join(sorted(files)) or 'no element'} (Debian) and "
+                f"{len(others)} others (GTH, from PySCF)"
+            )
+        return True, f"{path}; pseudopotentials of {'; of '.join(known)}"
