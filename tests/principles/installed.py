@@ -18,3 +18,6 @@ needs_cp2k = pytest.mark.skipif(
 needs_gpaw = pytest.mark.skipif(
     importlib.util.find_spec("gpaw") is None, reason="gpaw (the extra gpaw) is not installed"
 )
+needs_abinit = pytest.mark.skipif(
+    shutil.which("abinit") is None, reason="abinit is not installed: apt-get install abinit"
+)

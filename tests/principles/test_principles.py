@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
-from installed import needs_cp2k, needs_espresso, needs_gpaw
+from installed import needs_abinit, needs_cp2k, needs_espresso, needs_gpaw
 from scipy.spatial.transform import Rotation
 
 from kepton.atoms import Frames, Label
@@ -23,6 +23,7 @@ from kepton.principles import (
     GPAW,
     PRINCIPLES,
     XTB,
+    Abinit,
     ASECalculator,
     Espresso,
     Principle,
@@ -119,6 +120,15 @@ CASES = [
         2e-3,
         needs_gpaw,
         stress=2e-2,
+    ),
+    # Plane waves come in smoothly, so the virial is that of the energy at any cutoff.
+    case(
+        "abinit",
+        Abinit(accuracy="tight", cutoff_Ry=30.0, k_spacing_per_A=1.5),
+        shaken(bulk("Si")),
+        1e-8,
+        1e-5,
+        needs_abinit,
     ),
 ]
 contract = pytest.mark.parametrize("case", CASES)

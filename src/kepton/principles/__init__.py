@@ -1,5 +1,6 @@
 """First-principles engines: Frames -> Label."""
 
+from kepton.principles.abinit import Abinit
 from kepton.principles.ase import ASECalculator
 from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
@@ -15,6 +16,7 @@ __all__ = [
     "PRINCIPLES",
     "XTB",
     "ASECalculator",
+    "Abinit",
     "Espresso",
     "Principle",
     "Program",

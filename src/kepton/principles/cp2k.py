@@ -134,12 +134,7 @@ class CP2K(PeriodicProgram):
         self._check_positive("cutoff_Ry")
         self._chosen(frames.symbols)
         self._check_cell(frames)
-        if not self.smearing_eV and self.mesh(frames) != (1, 1, 1):
-            raise InputError(
-                "smearing_eV = 0 with more than one k-point: CP2K then fills as many bands at "
-                "each, in a metal too, where the energy is too high; give smearing_eV = 0.05, say, "
-                "which changes nothing in an insulator, or a larger cell or k_spacing_per_A."
-            )
+        self._check_smeared(frames)
 
     def _input(self, frames: Frames, attempt: int) -> str:
         (atoms,) = frames.to_ase()

@@ -138,6 +138,16 @@ class PeriodicProgram(ABC):
                 "kind = 'pyscf'."
             )
 
+    def _check_smeared(self, frames: Frames) -> None:
+        """For programs that fill as many bands at each k-point where nothing is smeared."""
+        if not self.smearing_eV and self.mesh(frames) != (1, 1, 1):
+            raise InputError(
+                f"smearing_eV = 0 with more than one k-point: {self.PROGRAM} then fills as many "
+                "bands at each, in a metal too, where the energy is too high; give smearing_eV = "
+                "0.05, say, which changes nothing in an insulator, or a larger cell or "
+                "k_spacing_per_A."
+            )
+
     def __call__(self, frames: Frames) -> Label | Failure:
         """Free energy, forces and virial of one configuration."""
         return answer(self._label, frames)

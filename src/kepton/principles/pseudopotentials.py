@@ -47,6 +47,7 @@ class Pseudopotential:
         suggested: whether it does
         relativistic: has spin-orbit terms, which only a calculation with them can use
         text: what the file is to hold, where there is none yet
+        valence: number of electrons, where the text is known
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Pseudopotential:
     suggested: bool
     relativistic: bool
     text: str = ""
+    valence: int = 0
 
     @property
     def digest(self) -> str:
@@ -161,17 +163,18 @@ def analytical(functional: str) -> dict[str, Pseudopotential]:
     """The pseudopotentials of Goedecker, Teter and Hutter that come with PySCF, by element."""
     found: dict[str, Pseudopotential] = {}
     for element, entry in gth.tabulated(functional).items():
-        cutoff = gth.separable(entry).cutoff_Ry
+        told = gth.separable(entry)
         found[element] = Pseudopotential(
             Path(f"{element}.{functional}.gth"),
             element,
             functional,
             "NC",
-            cutoff,
-            4.0 * cutoff,
+            told.cutoff_Ry,
+            4.0 * told.cutoff_Ry,
             suggested=True,
             relativistic=False,
             text=gth.abinit_file(entry, functional),
+            valence=told.valence,
         )
     return found
 

@@ -1,5 +1,6 @@
 """The engines by the name that a campaign file gives them."""
 
+from kepton.principles.abinit import Abinit
 from kepton.principles.ase import ASECalculator
 from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
@@ -14,6 +15,7 @@ PRINCIPLES: dict[str, type[Principle]] = {
     "espresso": Espresso,
     "cp2k": CP2K,
     "gpaw": GPAW,
+    "abinit": Abinit,
     "ase": ASECalculator,
 }
 """kind -> class; an engine itself is imported when it is first asked for something."""
