@@ -21,7 +21,7 @@ BASIS = """He {family} {family}-q2
  0.1  0.5
 """
 POTENTIAL = "#\nHe GTH-PBE-q2 GTH-PBE\n 2\n 0.2 2 -9.1 1.7\n 0\n"
-HELIUM = CP2K(accuracy="draft", smearing_eV=0.0, k_spacing_per_A=3.0)
+HELIUM = CP2K(accuracy="draft", smearing_eV=0.0, k_spacing_per_A=3.0, cutoff_Ry=400.0)
 """A label of two atoms at one k-point in half a second"""
 
 

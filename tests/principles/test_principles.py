@@ -104,7 +104,7 @@ CASES = [
     # Two atoms of helium on four k-points, converged to 1e-6 in the density: 1e-12 in the energy
     case(
         "cp2k",
-        CP2K(accuracy="draft", k_spacing_per_A=1.5),
+        CP2K(accuracy="draft", k_spacing_per_A=1.5, cutoff_Ry=400.0),
         shaken(bulk("He", "sc", a=2.4) * (1, 1, 2)),
         1e-8,
         1e-5,
@@ -124,7 +124,7 @@ CASES = [
     # Plane waves come in smoothly, so the virial is that of the energy at any cutoff.
     case(
         "abinit",
-        Abinit(accuracy="tight", cutoff_Ry=30.0, k_spacing_per_A=1.5),
+        Abinit(accuracy="tight", cutoff_Ry=20.0, k_spacing_per_A=2.5),
         shaken(bulk("Si")),
         1e-8,
         1e-5,

@@ -158,7 +158,7 @@ class CP2K(PeriodicProgram):
             scheme = f"MONKHORST-PACK {mesh[0]} {mesh[1]} {mesh[2]}"
             electrons["&KPOINTS"] = {"SCHEME": scheme, "EPS_GEO": 1e-10}
         matter = {
-            "&CELL": {name: _numbers(vector) for name, vector in zip("ABC", atoms.cell)},
+            "&CELL": {name: _numbers(vector) for name, vector in zip("ABC", atoms.cell.array)},
             "&COORD": {"": [f"{s} {_numbers(p)}" for s, p in zip(atoms.symbols, atoms.positions)]},
             **{
                 f"&KIND {symbol}": {"BASIS_SET": basis.name, "POTENTIAL": potential.name}
@@ -190,9 +190,10 @@ class CP2K(PeriodicProgram):
         if self.smearing_eV:
             scf["ADDED_MOS"] = EMPTY * int(np.sum(frames.mask))
             temperature = f"[K] {self.smearing_eV / kB:.6f}"
-            scf["&SMEAR ON"] = {"METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": temperature}
+            smearing = {"METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": temperature}
             if spin := int(frames.spin[0]):
-                scf["&SMEAR ON"]["FIXED_MAGNETIC_MOMENT"] = spin
+                smearing["FIXED_MAGNETIC_MOMENT"] = str(spin)
+            scf["&SMEAR ON"] = smearing
         return scf
 
     def _run(self, place: Place, text: str, frames: Frames) -> None:  # noqa: ARG002

@@ -125,7 +125,7 @@ class GPAW(PeriodicProgram):
         structure = {
             "numbers": atoms.numbers.tolist(),
             "positions": atoms.positions.tolist(),
-            "cell": atoms.cell.tolist(),
+            "cell": atoms.cell.array.tolist(),
             "pbc": True,
         }
         if spin := int(frames.spin[0]):
