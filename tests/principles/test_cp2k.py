@@ -45,7 +45,7 @@ def test_settings_name_the_content_of_files(tmp_path):
         for name, e in (("a", 3.0), ("b", 3.0), ("c", 3.5))
     ]
     assert told[0] == told[1] != told[2]
-    assert [one["cutoffs_Ry"][0] for one in told] == [240.0, 240.0, 280.0]
+    assert [one["cutoffs_Ry"][0] for one in told] == [300.0, 300.0, 350.0]
     other = CP2K(data=tmp_path / "a").settled(helium()).settings
     assert other["convergence"] != told[0]["convergence"]
 

@@ -26,8 +26,8 @@ class Accuracy:
 
     Args:
         bases: families of basis sets, of which an element has the first that there is for it
-        cutoff_Ry: of the density, in units of the largest exponent of the basis: of water, with an
-            exponent of 12, 40 leave a net force of 0.1 eV/Å (the functional on the grid), 80 0.001
+        cutoff_Ry: of the density, in units of the largest exponent of the basis. The functional on
+            too coarse a grid leaves a net force: with 80 0.012 eV/Å an atom in NaCl, with 100 0.002
         relative_cutoff_Ry: of a Gaussian with exponent 1, CP2K's REL_CUTOFF
         convergence: of the SCF, CP2K's EPS_SCF
         precision: of integrals, CP2K's EPS_DEFAULT
@@ -43,9 +43,9 @@ class Accuracy:
 DOUBLE = ("DZVP-MOLOPT-SR-GTH", "DZVP-MOLOPT-GTH")
 TRIPLE = ("TZV2P-MOLOPT-SR-GTH", "TZV2P-MOLOPT-GTH", "TZV2P-MOLOPT-PBE-GTH")
 ACCURACIES = {
-    "draft": Accuracy(DOUBLE, 80.0, 40.0, 1e-6, 1e-12),
-    "normal": Accuracy(DOUBLE, 100.0, 50.0, 1e-7, 1e-12),
-    "tight": Accuracy(TRIPLE, 120.0, 60.0, 1e-8, 1e-14),
+    "draft": Accuracy(DOUBLE, 100.0, 40.0, 1e-6, 1e-12),
+    "normal": Accuracy(DOUBLE, 120.0, 50.0, 1e-7, 1e-12),
+    "tight": Accuracy(TRIPLE, 140.0, 60.0, 1e-8, 1e-14),
 }
 LEAST_CUTOFF_RY = 150.0
 POTENTIALS = {"pbe": "GTH-PBE", "lda": "GTH-PADE", "blyp": "GTH-BLYP"}
