@@ -527,7 +527,7 @@ def converge(
     from kepton.terminal import convergence_table
 
     frames = Frames.from_ase([read_structures(structure)[-1]])
-    principle = Espresso(xc, accuracy, pseudopotentials)
+    principle = Espresso(xc=xc, accuracy=accuracy, pseudopotentials=pseudopotentials)
     principle.check(frames)
     for name, rows in converge(principle, frames):
         console.print(convergence_table(name, rows))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from installed import needs_espresso
+from solids import program
 
 from kepton.atoms import Frames, Label
 from kepton.elt import Failure
@@ -195,13 +195,6 @@ def test_a_metal_without_smearing_is_told_so():
     result = principle(copper)
     assert isinstance(result, Failure)
     assert "smearing_eV = 0.1" in result.reason
-
-
-def program(folder, text):
-    path = folder / "fake.sh"
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
 
 
 @pytest.mark.parametrize(

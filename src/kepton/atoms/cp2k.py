@@ -44,7 +44,7 @@ def read(path: Path) -> list[ase.Atoms]:
                     continue
                 atoms = ase.Atoms(symbols, positions, cell=cell, pbc=True)
                 energy = float(line.split()[-1]) * HARTREE
-                atoms.calc = SinglePointCalculator(atoms, energy=energy)
+                atoms.calc = SinglePointCalculator(atoms, energy=energy, free_energy=energy)
                 frames.append(atoms)
                 positions = None
             elif frames and energies == len(frames):

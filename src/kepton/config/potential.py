@@ -151,7 +151,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
 
 REMEDIES = {
     "system": 'add [system] with structure = "FILE", anything that ASE reads, or crystal = "Si"',
-    "principle": 'add [principle] with kind = "pyscf", "xtb", "espresso", "ase" or "kepton"',
+    "principle": 'add [principle] with kind = "pyscf", "xtb", "espresso", "ase" or another',
     "target": "add [target] with force_error = 0.1 (eV/Å), say",
     "force_error": "add force_error = 0.1 (eV/Å), say",
 }

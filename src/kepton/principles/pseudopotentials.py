@@ -10,6 +10,7 @@ from pathlib import Path
 from ase.data import atomic_numbers
 
 from kepton.errors import InputError
+from kepton.principles import gth
 
 DEBIAN = Path("/usr/share/espresso/pseudo")
 """Where Debian's package quantum-espresso-data puts them"""
@@ -45,6 +46,8 @@ class Pseudopotential:
         cutoff_Ry, density_cutoff_Ry: that the file suggests, or a guess by its kind
         suggested: whether it does
         relativistic: has spin-orbit terms, which only a calculation with them can use
+        text: what the file is to hold, where there is none yet
+        valence: number of electrons, where the text is known
     """
 
     path: Path
@@ -55,11 +58,23 @@ class Pseudopotential:
     density_cutoff_Ry: float
     suggested: bool
     relativistic: bool
+    text: str = ""
+    valence: int = 0
 
     @property
     def digest(self) -> str:
         """Of the content."""
-        return hashlib.blake2b(self.path.read_bytes(), digest_size=8).hexdigest()
+        content = self.text.encode() or self.path.read_bytes()
+        return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+    def put(self, folder: Path) -> None:
+        """Make the file, or a link to it, in a folder."""
+        place = folder / self.path.name
+        place.unlink(missing_ok=True)
+        if self.text:
+            place.write_text(self.text)
+        else:
+            place.symlink_to(self.path.resolve())
 
 
 @lru_cache
@@ -144,6 +159,26 @@ def available(folder: Path, functional: str) -> dict[str, Pseudopotential]:
     return best
 
 
+def analytical(functional: str) -> dict[str, Pseudopotential]:
+    """The pseudopotentials of Goedecker, Teter and Hutter that come with PySCF, by element."""
+    found: dict[str, Pseudopotential] = {}
+    for element, entry in gth.tabulated(functional).items():
+        told = gth.separable(entry)
+        found[element] = Pseudopotential(
+            Path(f"{element}.{functional}.gth"),
+            element,
+            functional,
+            "NC",
+            told.cutoff_Ry,
+            4.0 * told.cutoff_Ry,
+            suggested=True,
+            relativistic=False,
+            text=gth.abinit_file(entry, functional),
+            valence=told.valence,
+        )
+    return found
+
+
 def _upf(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix.lower() == ".upf")
 
@@ -152,22 +187,26 @@ def _rank(found: Pseudopotential) -> tuple[bool, int]:
     return found.suggested, ("NC", "US", "PAW").index(found.kind)
 
 
-def chosen(symbols: Iterable[str], folder: Path, functional: str) -> dict[str, Pseudopotential]:
-    """The file of each of these elements.
+def chosen(
+    symbols: Iterable[str], folder: Path | None, functional: str
+) -> dict[str, Pseudopotential]:
+    """The file of each of these elements: in the folder, or without one Debian's, else a GTH one.
 
     Raises:
         InputError: an element without one
     """
-    known = available(folder, functional)
+    known = available(folder or DEBIAN, functional)
+    if folder is None:
+        known = analytical(functional) | known
     for symbol in symbols:
         if symbol not in known:
-            files = (read(path) for path in _upf(folder))
+            files = (read(path) for path in _upf(folder or DEBIAN))
             others = {file.functional for file in files if file and file.element == symbol}
             there = f" (there is {', '.join(sorted(others))})" if others else ""
             raise InputError(
-                f"{folder} holds no pseudopotential of {symbol} for xc = {functional!r}{there}, "
-                f"only of {', '.join(sorted(known)) or 'no element'}; put UPF files into a folder "
-                "(pseudo-dojo.org and materialscloud.org/sssp have them for all elements) and name "
-                "it: [principle] pseudopotentials = 'FOLDER'."
+                f"{folder or DEBIAN} holds no pseudopotential of {symbol} for xc = "
+                f"{functional!r}{there}, only of {', '.join(sorted(known)) or 'no element'}; put "
+                "UPF files into a folder (pseudo-dojo.org and materialscloud.org/sssp have them "
+                "for all elements) and name it: [principle] pseudopotentials = 'FOLDER'."
             )
     return {symbol: known[symbol] for symbol in symbols}

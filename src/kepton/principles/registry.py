@@ -1,7 +1,10 @@
 """The engines by the name that a campaign file gives them."""
 
+from kepton.principles.abinit import Abinit
 from kepton.principles.ase import ASECalculator
+from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
+from kepton.principles.gpaw import GPAW
 from kepton.principles.principle import Principle
 from kepton.principles.pyscf import PySCF
 from kepton.principles.xtb import XTB
@@ -10,6 +13,9 @@ PRINCIPLES: dict[str, type[Principle]] = {
     "pyscf": PySCF,
     "xtb": XTB,
     "espresso": Espresso,
+    "cp2k": CP2K,
+    "gpaw": GPAW,
+    "abinit": Abinit,
     "ase": ASECalculator,
 }
 """kind -> class; an engine itself is imported when it is first asked for something."""

@@ -1,0 +1,234 @@
+"""Engines that are programs for periodic systems: what they have in common."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ase
+import numpy as np
+
+from kepton.atoms import Frames, Label
+from kepton.elt import Failure
+from kepton.errors import InputError
+from kepton.principles.principle import Refusal, answer, check_electrons, nearest
+from kepton.principles.program import Place, check_program, workplace
+
+K_SPACINGS_PER_A = {"draft": 0.4, "normal": 0.25, "tight": 0.15}
+"""Largest distance of k-points along a reciprocal vector (2 pi included), by accuracy"""
+NEAR = 0.1
+"""Relative difference of lengths up to which a cell has the mesh of a known one"""
+VACUUM = 6.0
+"""Å without atoms along a direction, across which nothing is taken to be periodic"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeriodicProgram(ABC):
+    """A program that labels periodic systems by density functional theory, on one core.
+
+    The mesh of k-points holds ceil(|b| / k_spacing) points along a reciprocal vector b, so it
+    follows the cell, and one where the direction is not periodic or atoms leave VACUUM free. Cells
+    whose b are within NEAR of those of a structure that it is for (`settled`) have its mesh: the
+    energy would jump where a strain adds a point (30 meV an atom in silicon at a draft's accuracy).
+    What is left open follows from `accuracy`.
+
+    An SCF that does not converge is tried again in another way, as often as there are ATTEMPTS.
+    With a `folder`, input and output of every calculation stay there, and one that has ended is
+    read, not repeated.
+
+    Args:
+        xc: functional
+        accuracy: "draft", "normal" or "tight"
+        k_spacing_per_A: largest distance of k-points
+        smearing_eV: width of the occupations; 0: fixed ones
+        command: how the program is called; the shell does not see it
+        time_limit_min: for one attempt
+        folder: where calculations are kept; none: they go when they have been read
+        elements, cells: that it is settled for: symbols, and lengths of b in 1/Å
+    """
+
+    xc: str = "pbe"
+    accuracy: str = "normal"
+    k_spacing_per_A: float | None = None
+    smearing_eV: float = 0.1
+    command: str = ""
+    time_limit_min: float = 120.0
+    folder: Path | None = field(default=None, metadata={"setting": False})
+    elements: tuple[str, ...] = field(default=(), metadata={"setting": False})
+    cells: tuple[tuple[float, float, float], ...] = field(default=(), metadata={"setting": False})
+
+    KIND: ClassVar[str]
+    PROGRAM: ClassVar[str]
+    INSTALL: ClassVar[str]
+    XC: ClassVar[tuple[str, ...]]
+    OUTPUT: ClassVar[str]
+    ATTEMPTS: ClassVar[int]
+
+    def settled(self, frames: Frames) -> "PeriodicProgram":
+        """The same, knowing what it is for, so that `settings` say all and meshes do not change."""
+        cells: set[tuple[float, float, float]] = set()
+        if np.any(frames.pbc):
+            lengths = np.linalg.norm(reciprocal(frames), axis=2).round(6)
+            cells = {(a, b, c) for a, b, c in lengths.tolist()}
+        return replace(
+            self,
+            elements=tuple(sorted({*self.elements, *frames.symbols})),
+            cells=tuple(sorted({*self.cells, *cells})),
+        )
+
+    def keeping(self, folder: Path) -> "PeriodicProgram":
+        """The same, whose calculations stay in a folder, so that a rerun reads what has ended."""
+        return replace(self, folder=folder)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """JSON of everything that decides a label, pseudopotentials by their content."""
+        return {
+            "kind": self.KIND,
+            "xc": self.xc,
+            **(self._settings(self.elements)),
+            "k_spacing_per_A": self._k_spacing,
+            "cells_per_A": [list(cell) for cell in self.cells],
+            "smearing_eV": self.smearing_eV,
+        }
+
+    @property
+    def _k_spacing(self) -> float:
+        return self.k_spacing_per_A or K_SPACINGS_PER_A[self.accuracy]
+
+    def mesh(self, frames: Frames) -> tuple[int, int, int]:
+        """k-points along each reciprocal vector; an even number is shifted by half a step."""
+        if not np.any(frames.pbc):
+            return 1, 1, 1
+        (vectors,) = reciprocal(frames)
+        lengths = np.linalg.norm(vectors, axis=1)
+        known = (np.array(cell) for cell in self.cells)
+        near = (cell for cell in known if np.abs(np.log(lengths / cell)).max() < NEAR)
+        counts = np.ceil(next(near, lengths) / self._k_spacing - 1e-6).astype(int)
+        scaled = np.sort(np.asarray(frames.positions[0]) @ vectors.T / (2 * np.pi) % 1.0, axis=0)
+        gaps = np.diff(scaled, axis=0, append=scaled[:1] + 1.0).max(axis=0)
+        dense = np.asarray(frames.pbc[0]) & (gaps * 2 * np.pi / lengths < VACUUM)
+        a, b, c = np.where(dense, counts, 1).tolist()
+        return a, b, c
+
+    def check(self, frames: Frames) -> None:
+        """Raise InputError where the program cannot label such frames with such settings."""
+        check_program(self.KIND, self.command, self.INSTALL)
+        _check_known("accuracy", self.accuracy, K_SPACINGS_PER_A)
+        _check_known("xc", self.xc, self.XC)
+        self._check_positive("k_spacing_per_A", "time_limit_min")
+        if not 0 <= self.smearing_eV <= 2:
+            raise InputError(f"smearing_eV = {self.smearing_eV:g}; give 0 to 2 eV.")
+        self._check(frames)
+        check_electrons(frames)
+
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} = {value:g}; give a number above 0.")
+
+    def _check_cell(self, frames: Frames) -> None:
+        if not np.all(np.linalg.matrix_rank(np.asarray(frames.cell)) == 3):
+            raise InputError(
+                f"kind = {self.KIND!r} needs a cell with three independent vectors; give a "
+                f"molecule a box with at least {VACUUM:g} Å of vacuum and pbc = T T T, or use "
+                "kind = 'pyscf'."
+            )
+
+    def _check_smeared(self, frames: Frames) -> None:
+        """For programs that fill as many bands at each k-point where nothing is smeared."""
+        if not self.smearing_eV and self.mesh(frames) != (1, 1, 1):
+            raise InputError(
+                f"smearing_eV = 0 with more than one k-point: {self.PROGRAM} then fills as many "
+                "bands at each, in a metal too, where the energy is too high; give smearing_eV = "
+                "0.05, say, which changes nothing in an insulator, or a larger cell or "
+                "k_spacing_per_A."
+            )
+
+    def __call__(self, frames: Frames) -> Label | Failure:
+        """Free energy, forces and virial of one configuration."""
+        return answer(self._label, frames)
+
+    def _label(self, frames: Frames) -> Label:
+        told = [self._input(frames, attempt) for attempt in range(self.ATTEMPTS)]
+        content = told[0] + repr(self._settings(frames.symbols))
+        name = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+        with workplace(self.folder, name, self.time_limit_min) as place:
+            output = place.folder / self.OUTPUT
+            for number, text in enumerate(told, 1):
+                if not self._ended(output):
+                    self._run(place, text, frames)
+                result = self._read(output)
+                if result is not None:
+                    return self._labelled(frames, result, number)
+                output.rename(place.folder / f"attempt-{number}.out")
+        raise Refusal(self._unconverged)
+
+    def _labelled(self, frames: Frames, result: ase.Atoms, attempt: int) -> Label:
+        virial = np.full((3, 3), np.nan)
+        if np.all(frames.pbc):
+            volume = abs(np.linalg.det(np.asarray(frames.cell[0], float)))
+            virial = -result.get_stress(voigt=False) * volume
+        again = f", attempt {attempt}" if attempt > 1 else ""
+        return Label(
+            energy=np.array([result.get_potential_energy(force_consistent=True)]),
+            forces=np.array(result.get_forces(), float)[None],
+            virial=virial[None],
+            engine=f"{self.PROGRAM} {self.xc.upper()}{again}",
+        )
+
+    @abstractmethod
+    def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
+        """What decides a label of these elements beside what all programs have."""
+
+    @abstractmethod
+    def _check(self, frames: Frames) -> None:
+        """Raise InputError for what only this program cannot do."""
+
+    @abstractmethod
+    def _input(self, frames: Frames, attempt: int) -> str:
+        """The input of an attempt, counted from 0."""
+
+    @abstractmethod
+    def _run(self, place: Place, text: str, frames: Frames) -> None:
+        """Run the program on an input."""
+
+    @abstractmethod
+    def _ended(self, output: Path) -> bool:
+        """Whether a calculation ran here to its end."""
+
+    @abstractmethod
+    def _read(self, output: Path) -> ase.Atoms | None:
+        """What the program said; None: its SCF did not converge.
+
+        Raises:
+            Refusal: it said that something else is wrong, or nothing that can be read
+        """
+
+    @property
+    @abstractmethod
+    def _unconverged(self) -> str:
+        """The reason of a label for which no attempt converged."""
+
+
+def reciprocal(frames: Frames) -> np.ndarray:
+    """(b, 3, 3) rows are the reciprocal vectors, 2 pi included, 1/Å."""
+    return 2 * np.pi * np.swapaxes(np.linalg.inv(np.asarray(frames.cell, float)), 1, 2)
+
+
+def without_result(program: str, output: Path) -> Refusal:
+    """The reason for an output that holds no result and no reason of its own."""
+    lines = output.read_text(errors="replace").splitlines()
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return Refusal(f"{program} ended without a result; its last line is {last[:200]!r}.")
+
+
+def _check_known(name: str, value: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(
+            f"{name} = {value!r} is not known{nearest(value, known)}; give one of "
+            f"{', '.join(known)}."
+        )
