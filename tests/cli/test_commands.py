@@ -364,3 +364,13 @@ def test_a_crystal_is_validated_beside_its_principle(tmp_path):
     done = kepton("validate", "copper", cwd=tmp_path, check=2)
     assert "give it by --campaign" in done.stderr
     kepton("validate", "copper", "--campaign", "moved.toml", cwd=tmp_path, check=0)
+
+
+@pytest.mark.parametrize(
+    ("plane", "words"),
+    [("11", "Miller"), ("111", "the vacuum above a slab would close")],
+)
+def test_surfaces_that_cannot_be_explored(tmp_path, plane, words):
+    text = COPPER.replace("atoms = 4", f'atoms = 4\nsurfaces = "{plane}"')
+    (tmp_path / "copper.toml").write_text(text)
+    assert words in " ".join(kepton("run", "copper.toml", cwd=tmp_path, check=2).stderr.split())

@@ -1,14 +1,21 @@
 """Crystals from a few words, in supercells that a first principle can afford."""
 
+import re
+
 import ase
 import numpy as np
-from ase.build import bulk, make_supercell
+from ase.build import bulk, make_supercell, surface
 from ase.build.supercells import find_optimal_cell_shape
+from ase.geometry import get_distances
 
 from kepton.errors import InputError
 
 FEWEST, MOST = 8, 32
 """Atoms of a supercell where the user does not say how many"""
+THICK, WIDE, VACUUM = 6.0, 5.0, 10.0
+"""Å, of a slab that is explored: thickness and width, at least, and the vacuum above it"""
+GRID = 24
+"""Places along each cell vector among which the largest hole is looked for"""
 
 
 def crystal(description: str, atoms: int | None = None) -> ase.Atoms:
@@ -22,6 +29,11 @@ def crystal(description: str, atoms: int | None = None) -> ase.Atoms:
     Raises:
         InputError: a description that ASE cannot follow
     """
+    return supercell(_unit(description, conventional=False), atoms)
+
+
+def _unit(description: str, conventional: bool) -> ase.Atoms:
+    """The primitive cell, or the conventional one where ASE knows it."""
     formula, *rest = description.split() or [""]
     prototype = rest.pop(0) if rest and not _number(rest[0]) else None
     lengths = [_number(word) for word in rest]
@@ -34,6 +46,9 @@ def crystal(description: str, atoms: int | None = None) -> ase.Atoms:
     sizes = dict(zip(("a", "c"), lengths))
     try:
         primitive = bulk(formula, prototype, **sizes)
+        if conventional and primitive.cell.get_bravais_lattice().name in ("FCC", "BCC"):
+            return bulk(formula, prototype, cubic=True, **sizes)
+        return primitive
     except (
         Exception
     ) as error:  # ASE raises KeyError, ValueError, RuntimeError, ... for a wrong word
@@ -43,7 +58,6 @@ def crystal(description: str, atoms: int | None = None) -> ase.Atoms:
             "zincblende, rocksalt, cesiumchloride, fluorite, wurtzite) and lattice constants in Å, "
             "such as 'NaCl rocksalt 5.64', or a file: structure = 'FILE'."
         ) from error
-    return supercell(primitive, atoms)
 
 
 def supercell(primitive: ase.Atoms, atoms: int | None = None) -> ase.Atoms:
@@ -61,6 +75,66 @@ def supercell(primitive: ase.Atoms, atoms: int | None = None) -> ase.Atoms:
         if best_rank is None or rank < best_rank:
             best_rank, shape = rank, found
     return make_supercell(primitive, shape)
+
+
+def vacancies(cell: ase.Atoms) -> list[ase.Atoms]:
+    """The cell without one atom, for each element in it."""
+    found = []
+    for number in dict.fromkeys(cell.numbers.tolist()):
+        less = cell.copy()
+        del less[int(np.flatnonzero(cell.numbers == number)[0])]
+        found.append(less)
+    return found
+
+
+def interstitials(cell: ase.Atoms) -> list[ase.Atoms]:
+    """The cell with one atom more in its largest hole, for each element in it."""
+    steps = np.moveaxis(np.indices((GRID,) * 3), 0, -1).reshape(-1, 3) / GRID
+    places = steps @ cell.cell.array
+    _, distances = get_distances(places, cell.positions, cell=cell.cell, pbc=cell.pbc)
+    hole = places[int(np.argmax(distances.min(axis=1).round(6)))]
+    found = []
+    for number in dict.fromkeys(cell.numbers.tolist()):
+        more = cell.copy()
+        more.append(ase.Atom(number, hole))
+        found.append(more)
+    return found
+
+
+def slab(unit: ase.Atoms, miller: tuple[int, int, int], thick: float, vacuum: float) -> ase.Atoms:
+    """A slab of a crystal as it is cut, periodic along all vectors, the third across it.
+
+    Args:    unit: what the indices refer to;  thick: Å, at least;  vacuum: Å
+    """
+    layers, cut = 1, surface(unit, miller, 1)
+    while np.ptp(cut.positions[:, 2]) < thick:
+        layers += 1
+        cut = surface(unit, miller, layers)
+    cut.center(vacuum=vacuum / 2, axis=2)
+    cut.pbc = True
+    return cut
+
+
+def crystal_slab(description: str, indices: str) -> ase.Atoms:
+    """A slab of a described crystal, thick and wide enough to be explored.
+
+    Args:    description: as of `crystal`;  indices: Miller's, of the conventional cell: "111",
+             "1-10", or four of a hexagonal one: "0001"
+    Raises:  InputError: as `crystal`; indices that are none
+    """
+    unit = _unit(description, conventional=True)
+    found = [int(index) for index in re.findall(r"-?\d", indices)]
+    if len(found) == 4 and sum(found[:3]) == 0:
+        del found[2]
+    if len(found) != 3 or not any(found) or not re.fullmatch(r"(-?\d){3,4}", indices):
+        raise InputError(
+            f"surfaces: {indices!r} is not a plane of {description!r}; give Miller's indices, such "
+            "as '111', '1-10' or of a hexagonal crystal '0001'."
+        )
+    h, k, l = found  # noqa: E741
+    cut = slab(unit, (h, k, l), THICK, VACUUM)
+    repeats = np.ceil(WIDE / cut.cell.lengths()[:2] - 1e-6).astype(int)
+    return cut.repeat((*repeats.tolist(), 1))
 
 
 def _deviation(cell: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from kepton.atoms import Frames
-from kepton.atoms.crystals import crystal
+from kepton.atoms.crystals import crystal, crystal_slab, interstitials, vacancies
 from kepton.atoms.files import read_structures
 from kepton.config.order import Order
 from kepton.config.sections import (
@@ -41,11 +41,17 @@ KINDS: dict[str, Any] = PRINCIPLES | {"kepton": TrainedPotential}
 
 
 class System(Section):
-    """What is simulated: files or crystals, and charge and unpaired electrons of them all."""
+    """What is simulated: files or crystals, and charge and unpaired electrons of them all.
+
+    Beside each crystal stand those with a vacancy, with an interstitial atom, and its surfaces.
+    """
 
     structure: str | list[str] = ""
     crystal: str | list[str] = ""
     atoms: Count | None = None
+    vacancies: bool = False
+    interstitials: bool = False
+    surfaces: str | list[str] = ""
     charge: int | None = None
     spin: Annotated[int, Field(ge=0)] | None = None
 
@@ -137,6 +143,11 @@ def order(path: Path, content: dict[str, Any]) -> Order:
             principle = principle.settled(frames)
     exploration = _exploration(file.explore)
     _check_cells(exploration, structures)
+    if file.system.surfaces and exploration.pressure_GPa is not None:
+        raise InputError(
+            "[explore] pressure_GPa with [system] surfaces: the vacuum above a slab would close; "
+            "give volume_change instead, or explore the surfaces in a campaign of their own."
+        )
     learner, runner = _recipes(file, structures)
     asked = goal(file.target.force_error, file.target, file.budget, file.run)
     problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
@@ -183,7 +194,12 @@ def _structures(system: System, folder: Path) -> list[Frames]:
         for name in _listed(system.structure)
         for atoms in read_structures(folder / Path(name).expanduser())
     ]
-    found += [crystal(description, system.atoms) for description in _listed(system.crystal)]
+    for description in _listed(system.crystal):
+        cell = crystal(description, system.atoms)
+        found.append(cell)
+        found += vacancies(cell) if system.vacancies else []
+        found += interstitials(cell) if system.interstitials else []
+        found += [crystal_slab(description, plane) for plane in _listed(system.surfaces)]
     if not found:
         raise InputError(
             '[system] names no structure; give structure = "FILE", anything that ASE reads, or '

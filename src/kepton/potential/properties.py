@@ -10,13 +10,13 @@ from typing import Any
 
 import ase
 import numpy as np
-from ase.build import surface
 from ase.eos import EquationOfState
 from ase.stress import (
     full_3x3_to_voigt_6_stress,
 )
 from jaxtyping import Float
 
+from kepton.atoms.crystals import slab
 from kepton.atoms.units import GIGAPASCAL
 from kepton.errors import InputError
 
@@ -259,15 +259,10 @@ def surface_energy(
 
     gamma = (E_slab - N E_crystal) / 2 A        of an element; E_crystal of an atom
     """
-    layers, slab = 0, conventional
-    while layers == 0 or np.ptp(slab.positions[:, 2]) < THICK:
-        layers += 1
-        slab = surface(conventional, miller, layers)
-    slab.center(vacuum=VACUUM / 2, axis=2)
-    slab.pbc = True
-    smallest = Symmetry.of(slab).primitive
+    cut = slab(conventional, miller, THICK, VACUUM)
+    smallest = Symmetry.of(cut).primitive
     of_slab, of_crystal = answers([smallest, conventional])
-    area = np.linalg.norm(np.cross(*slab.cell.array[:2])) * len(smallest) / len(slab)
+    area = np.linalg.norm(np.cross(*cut.cell.array[:2])) * len(smallest) / len(cut)
     excess = of_slab.energy - len(smallest) / len(conventional) * of_crystal.energy
     name = "surface_" + "".join(map(str, miller)) + "_J_per_m2"
     return {name: float(excess / (2 * area) * JOULE_PER_M2)}

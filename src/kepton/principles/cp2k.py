@@ -92,6 +92,7 @@ class CP2K(PeriodicProgram):
     XC: ClassVar[tuple[str, ...]] = tuple(FUNCTIONALS)
     OUTPUT: ClassVar[str] = "cp2k.out"
     ATTEMPTS: ClassVar[int] = len(MIXING)
+    FRACTIONAL: ClassVar[bool] = False
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
         chosen = self._chosen(symbols)

@@ -5,6 +5,7 @@ It is copied to the calculation's folder and run there, so it imports nothing of
 
 import json
 import sys
+from importlib import import_module
 
 RESULT, UNCONVERGED, STOPPED = "RESULT: ", "DID NOT CONVERGE: ", "STOPPED: "
 
@@ -12,8 +13,9 @@ RESULT, UNCONVERGED, STOPPED = "RESULT: ", "DID NOT CONVERGE: ", "STOPPED: "
 def main(path: str) -> None:
     """Read a structure and GPAW's settings, print its log and what came of it."""
     import ase
-    from gpaw import GPAW, KohnShamConvergenceError
-    from gpaw.mpi import world
+
+    gpaw = import_module("gpaw")
+    world = import_module("gpaw.mpi").world
 
     def tell(kind: str, what: object) -> None:
         if world.rank == 0:
@@ -23,7 +25,7 @@ def main(path: str) -> None:
         given = json.load(file)
     atoms = ase.Atoms(**given["atoms"])
     try:
-        calculator = atoms.calc = GPAW(txt="-", **given["settings"])
+        calculator = atoms.calc = gpaw.GPAW(txt="-", **given["settings"])
         result = {
             "energy": atoms.get_potential_energy(force_consistent=True),
             "forces": atoms.get_forces().tolist(),
@@ -37,7 +39,7 @@ def main(path: str) -> None:
                 for point, weight in enumerate(calculator.get_k_point_weights())
             ],
         }
-    except KohnShamConvergenceError as error:
+    except gpaw.KohnShamConvergenceError as error:
         tell(UNCONVERGED, str(error))
     except Exception as error:
         tell(STOPPED, f"{type(error).__name__}: {error}")

@@ -65,6 +65,8 @@ class PeriodicProgram(ABC):
     XC: ClassVar[tuple[str, ...]]
     OUTPUT: ClassVar[str]
     ATTEMPTS: ClassVar[int]
+    FRACTIONAL: ClassVar[bool] = True
+    """Whether it shares an odd electron out where occupations are smeared"""
 
     def settled(self, frames: Frames) -> "PeriodicProgram":
         """The same, knowing what it is for, so that `settings` say all and meshes do not change."""
@@ -122,7 +124,7 @@ class PeriodicProgram(ABC):
         if not 0 <= self.smearing_eV <= 2:
             raise InputError(f"smearing_eV = {self.smearing_eV:g}; give 0 to 2 eV.")
         self._check(frames)
-        check_electrons(frames)
+        check_electrons(frames, paired=not (self.smearing_eV and self.FRACTIONAL))
 
     def _check_positive(self, *names: str) -> None:
         for name in names:

@@ -118,10 +118,12 @@ def rigid_force(positions: np.ndarray, forces: np.ndarray, periodic: bool = Fals
     return float(np.linalg.norm(rigid @ forces.ravel()) / np.sqrt(n))
 
 
-def check_electrons(frames: Frames) -> None:
+def check_electrons(frames: Frames, paired: bool = True) -> None:
     """Raise InputError where charge and spin do not fit the number of electrons.
 
     electrons = sum Z - charge >= 1;    spin <= electrons, and odd when they are odd
+
+    Args:    paired: whether occupations are whole, so that the last holds
     """
     for species, charge, spin in zip(frames.species, frames.charge, frames.spin):
         electrons = int(np.sum(species)) - int(charge)
@@ -138,7 +140,7 @@ def check_electrons(frames: Frames) -> None:
                 f"unpaired electrons) between 0 and {electrons} in [system] or in the structure "
                 "file."
             )
-        if (electrons - spin) % 2:
+        if paired and (electrons - spin) % 2:
             parity = "odd" if electrons % 2 else "even"
             raise InputError(
                 f"{name} has {electrons} electrons, which is {parity}, but spin = {spin}; give "
