@@ -28,6 +28,8 @@ principle_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False
 app.add_typer(principle_app, name="principle", help="First principles: principle converge.")
 closure_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(closure_app, name="closure", help="Gases by a learned moment closure: closure solve.")
+lammps_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(lammps_app, name="lammps", help="Potentials in LAMMPS: lammps plugin.")
 console = Console(highlight=False, soft_wrap=True, markup=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
@@ -538,6 +540,25 @@ def converge(
             else f"a mesh of {' x '.join(map(str, best.mesh))}"
         )
         console.print(f"Within {force:g} meV/Å and {stress:g} GPa of the finest: {told}.")
+
+
+@lammps_app.command()
+def plugin(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The library to write; default: beside Kepton, where `md` finds it."),
+    ] = None,
+    headers: Annotated[
+        Path | None,
+        typer.Option(help="Folder of LAMMPS's headers; default: that of the Python package."),
+    ] = None,
+) -> None:
+    """Compile the plugin with which LAMMPS knows `pair_style kepton model.kepton`."""
+    from kepton.potential.lammps_plugin import PLUGIN, compile_plugin
+
+    target = (out or PLUGIN).absolute()
+    compile_plugin(target, headers)
+    console.print(f"In an input of LAMMPS, before its pair_style: plugin load {target}")
 
 
 @app.command()

@@ -37,8 +37,8 @@ def program(name: str) -> str:
     return found
 
 
-def run(*words: object, cwd: Path) -> str:
-    """What a program prints; it must succeed."""
+def run(*words: object, cwd: Path, status: int = 0) -> str:
+    """What a program prints; it must end with this status."""
     name, *rest = map(str, words)
     done = subprocess.run(
         [program(name), *rest],
@@ -49,7 +49,7 @@ def run(*words: object, cwd: Path) -> str:
         check=False,
         timeout=300,
     )
-    assert done.returncode == 0, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == status, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
 
@@ -125,7 +125,7 @@ def lammps(
         pair: the lines of the input that begin with pair_
         types: elements of LAMMPS's types in order
     """
-    (cwd / "start.data").write_text(_data(start, types))
+    (cwd / "start.data").write_text(data_file(start, types))
     lines = [
         *("units metal", "atom_style atomic", "boundary p p p", "box tilt large"),
         *("read_data start.data", *pair, "timestep 0.0005", "fix 1 all nve"),
@@ -148,7 +148,8 @@ def lammps(
     return Trajectory(x, 1e-3 * v, f, energies[:, 1], energies[:, 2])
 
 
-def _data(start: Start, types: Sequence[str]) -> str:
+def data_file(start: Start, types: Sequence[str]) -> str:
+    """What LAMMPS's `read_data` reads."""
     atoms, a = start.atoms, start.atoms.cell.array
     # m' MVV2E (1e3 v)^2 = m v^2 / acceleration: the same kinetic energy, with v in Å/fs
     scale = 1e-6 / start.acceleration / MVV2E

@@ -7,9 +7,18 @@ from ase import Atoms
 from deep_potentials import cluster, ensemble_of, random_potential
 
 from kepton.errors import InputError
-from kepton.potential.file import save
+from kepton.potential import lammps_deck
+from kepton.potential.file import load_ensemble, save
 from kepton.potential.lammps_deck import run_deck, write_deck
 from kepton.potential.molecular_dynamics import Settings
+
+
+@pytest.fixture(autouse=True)
+def plugin(tmp_path, monkeypatch):
+    """Where the plugin would be; it is not there."""
+    path = tmp_path / "keptonplugin.so"
+    monkeypatch.setattr(lammps_deck, "PLUGIN", path)
+    return path
 
 
 @pytest.fixture
@@ -25,6 +34,22 @@ def box():
     atoms.set_cell(9.0 * np.eye(3))
     atoms.pbc = True
     return atoms
+
+
+def test_a_deck_for_the_plugin(model, plugin, tmp_path):
+    plugin.touch()
+    commands = write_deck(tmp_path / "deck", *model, box(), Settings(300.0, every=5), 70)
+    lines = (tmp_path / "deck/in.lammps").read_text().splitlines()
+    for line in (
+        f"plugin load {plugin}",
+        "pair_style kepton model.kepton",
+        "pair_coeff * * H C O",
+        "fix deviation all pair 5 kepton deviation 1",
+        "dump 1 all custom 5 md.dump id type xu yu zu vx vy vz f_deviation",
+    ):
+        assert line in lines
+    assert commands == ["lmp -in in.lammps"]
+    assert load_ensemble(tmp_path / "deck/model.kepton")[0].size == 2
 
 
 def test_a_deck_is_complete(model, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-// What Python calls: the operations of XLA, each at the level of the machine's instructions.
+// What Python calls: the operations of XLA.
 
 #include "deep_potential.h"
 #include "xla/ffi/api/ffi.h"
@@ -6,18 +6,6 @@
 namespace ffi = xla::ffi;
 
 namespace {
-
-#if defined(__x86_64__)
-#define KEPTON_CALL(function, ...)                                             \
-  (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&  \
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") \
-       ? kepton::avx512::function(__VA_ARGS__)                                 \
-   : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")           \
-       ? kepton::avx2::function(__VA_ARGS__)                                   \
-       : kepton::plain::function(__VA_ARGS__))
-#else
-#define KEPTON_CALL(function, ...) kepton::plain::function(__VA_ARGS__)
-#endif
 
 using Numbers = ffi::Span<const int64_t>;
 using Doubles = ffi::Buffer<ffi::F64>;
@@ -59,10 +47,11 @@ ffi::Error evaluate(Numbers segments, int64_t axis, bool virial, int64_t threads
     given.layers.push_back({static_cast<const T*>(layer->untyped_data()), shape[2], shape[3]});
   }
   given.energy = energy->typed_data();
+  given.shares = nullptr;
   given.forces = forces->typed_data();
   given.virial = virial ? virials->typed_data() : nullptr;
   given.threads = threads;
-  KEPTON_CALL(evaluate<T>, given);
+  kepton::evaluate(given);
   return ffi::Error::Success();
 }
 

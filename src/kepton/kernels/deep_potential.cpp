@@ -498,6 +498,7 @@ template <class T> void evaluate(const DeepPotential<T>& p) {
 
   add_up(forces, 3 * p.members * all, p.forces);
   if (p.virial) add_up(virials, 9 * p.members * p.frames, p.virial);
+  if (p.shares) std::copy_n(energies.get(), p.members * all, p.shares);
   for (long i = 0; i < p.members * p.frames; i++) {
     p.energy[i] = 0;
     for (long atom = 0; atom < p.atoms; atom++) p.energy[i] += energies[i * p.atoms + atom];

@@ -40,6 +40,7 @@ template <class T> struct DeepPotential {
   std::vector<Layer<T>> layers;
 
   double* energy;  // (k, b)
+  double* shares;  // (k, b, n): what each atom has of it, or null
   double* forces;  // (k, b, n, 3)
   double* virial;  // (k, b, 3, 3), or null
   long threads;
@@ -53,5 +54,16 @@ KEPTON_LEVEL(plain)
 KEPTON_LEVEL(avx2)
 KEPTON_LEVEL(avx512)
 #undef KEPTON_LEVEL
+
+// At the level of the machine's instructions
+template <class T> inline void evaluate(const DeepPotential<T>& given) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+    return avx512::evaluate(given);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::evaluate(given);
+#endif
+  plain::evaluate(given);
+}
 
 }  // namespace kepton

@@ -16,10 +16,15 @@ from kepton.potential.zbl import DECAYS, WEIGHTS, pair_table
 OPERATIONS = {"float32": "kepton_deep_potential_f32", "float64": "kepton_deep_potential_f64"}
 
 
+def knows(members: DeepPotential) -> bool:
+    """Whether the kernel knows what this model is made of."""
+    config = members.config
+    return not members.exact and config.activation[1] == "tanh" and config.basis > 0
+
+
 def serves(members: DeepPotential) -> bool:
-    """Whether the kernel is here and knows what this model is made of."""
-    known = not members.exact and members.config.activation[1] == "tanh"
-    return known and jax.default_backend() == "cpu" and library() is not None
+    """Whether the kernel is here, and knows it."""
+    return knows(members) and jax.default_backend() == "cpu" and library() is not None
 
 
 def answers(members: DeepPotential, frames: Frames, lists: Neighbors, virial: bool) -> Answer:
@@ -31,21 +36,9 @@ def answers(members: DeepPotential, frames: Frames, lists: Neighbors, virial: bo
     known = jnp.asarray(config.species)
     places = (jnp.asarray(frames.species)[..., None] == known).argmax(axis=-1)
     types = jnp.where(jnp.asarray(frames.mask), places, -1).astype(jnp.int32)
-    radial = jnp.stack(
-        [
-            jnp.asarray(config.cutoff_A, jnp.float64),
-            jnp.asarray(config.smooth_A, jnp.float64),
-            statistics["basis_start"] - BASIS_WIDTH,
-            jnp.asarray(BASIS_WIDTH, jnp.float64),
-            members.largest,
-        ]
-    )
-    core = statistics.get("core", jnp.zeros((len(known), len(known))))
     names = "descriptor_scale", "neighbors", "scale"
-    coefficients, empty = jax.vmap(lambda weights: _tables(members.with_weights(weights)))(
-        members.weights
-    )
-    k, (b, n) = len(coefficients), types.shape
+    given = tables(members)
+    k, (b, n) = len(given["coefficients"]), types.shape
     shapes = (k, b), (k, b, n, 3), (k, b, 3, 3)
     call = jax.ffi.ffi_call(
         OPERATIONS[str(dtype)], [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
@@ -57,14 +50,14 @@ def answers(members: DeepPotential, frames: Frames, lists: Neighbors, virial: bo
         jnp.asarray(lists.home, jnp.int32),
         jnp.asarray(lists.index, jnp.int32),
         jnp.asarray(lists.image, jnp.int16),
-        radial,
-        pair_table(config.species, core),
-        np.stack([WEIGHTS, DECAYS]),
+        given["radial"],
+        given["core"],
+        given["screening"],
         statistics["bias"],
         jnp.stack([statistics[name] for name in names]),
         statistics["descriptor_mean"].astype(dtype),
-        coefficients,
-        empty,
+        given["coefficients"],
+        given["empty"],
         *members.weights["fitting"],
         segments=np.array([(config.species.index(z), m) for z, m in lists.segments]).ravel(),
         axis=config.axis,
@@ -74,7 +67,37 @@ def answers(members: DeepPotential, frames: Frames, lists: Neighbors, virial: bo
     return Answer(energy, forces, moments if virial else jnp.full_like(moments, jnp.nan))
 
 
-def _tables(
+def tables(members: DeepPotential) -> dict[str, Array]:
+    """What the kernel is given of k members beside their statistics and fitting nets.
+
+    radial        cutoff, smooth, where distances are clamped and over which width, s_max
+    core          (3, S, S) of `pair_table`
+    screening     (2, 4) weights and decays of the repulsion
+    coefficients  (k, S, 2, S, K, M) C_k of both kinds of rows, zero where elements are not seen
+    empty         (k, S, M) T without neighbours
+    """
+    config, statistics = members.config, members.statistics
+    count = len(config.species)
+    radial = [
+        jnp.asarray(config.cutoff_A, jnp.float64),
+        jnp.asarray(config.smooth_A, jnp.float64),
+        statistics["basis_start"] - BASIS_WIDTH,
+        jnp.asarray(BASIS_WIDTH, jnp.float64),
+        members.largest,
+    ]
+    coefficients, empty = jax.vmap(lambda weights: _rows(members.with_weights(weights)))(
+        members.weights
+    )
+    return {
+        "radial": jnp.stack(radial),
+        "core": pair_table(config.species, statistics.get("core", jnp.zeros((count, count)))),
+        "screening": jnp.stack([jnp.asarray(WEIGHTS), jnp.asarray(DECAYS)]),
+        "coefficients": coefficients,
+        "empty": empty,
+    }
+
+
+def _rows(
     model: DeepPotential,
 ) -> tuple[Float[Array, "S 2 S K M"], Float[Array, "S M"]]:
     """C_k of both kinds of rows, zero where elements are not seen; T without neighbours."""

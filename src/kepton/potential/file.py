@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
@@ -15,14 +16,25 @@ from kepton.errors import InputError
 from kepton.model_file import pack, unpack
 from kepton.potential import deepmd_kit
 from kepton.potential.architectures import ARCHITECTURES
+from kepton.potential.compiled import knows, tables
+from kepton.potential.deep_potential import DeepPotential
 from kepton.potential.ensemble import Ensemble
 
 SUFFIXES = (".kepton", *deepmd_kit.SUFFIXES)
+NETS = ("coefficients", "empty")
+"""Tables in the precision of the nets as they are used"""
 FROZEN = (".pb", ".pbtxt", ".pth", ".pt", ".pt2", ".hlo", ".jax", ".savedmodel")
 
 
-def to_bytes(ensemble: Ensemble, info: dict[str, Any] | None = None) -> bytes:
-    """The file's bytes; `info` is JSON that travels with the model."""
+def to_bytes(
+    ensemble: Ensemble, info: dict[str, Any] | None = None, with_tables: bool = False
+) -> bytes:
+    """The file's bytes; `info` is JSON that travels with the model.
+
+    Args:
+        with_tables: add what the kernel derives of a Deep Potential, for LAMMPS; Kepton itself
+            passes over them
+    """
     members = ensemble.members
     name = next(n for n, (kind, _) in ARCHITECTURES.items() if isinstance(members, kind))
     tensors = {
@@ -33,6 +45,12 @@ def to_bytes(ensemble: Ensemble, info: dict[str, Any] | None = None) -> bytes:
         f"statistics.{part}": np.array(value, order="C")
         for part, value in members.statistics.items()
     }
+    if with_tables and isinstance(members, DeepPotential) and knows(members):
+        derived = jax.jit(tables)(members.with_dtype(jnp.float64))
+        tensors |= {
+            f"kernel.{part}": np.array(value, np.float32 if part in NETS else None, order="C")
+            for part, value in derived.items()
+        }
     header = {
         "architecture": name,
         "config": asdict(members.config),
@@ -83,8 +101,8 @@ def _layer(name: str) -> int:
 
 
 def save(path: str | os.PathLike, ensemble: Ensemble, info: dict[str, Any] | None = None) -> None:
-    """Write a model file, whole or not at all."""
-    write_whole(Path(path), to_bytes(ensemble, info))
+    """Write a model file, whole or not at all, with what LAMMPS needs of it."""
+    write_whole(Path(path), to_bytes(ensemble, info, with_tables=True))
 
 
 def load_ensemble(path: str | os.PathLike, exact: bool = False) -> tuple[Ensemble, dict[str, Any]]:

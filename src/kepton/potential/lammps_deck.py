@@ -1,7 +1,7 @@
 """A complete input of LAMMPS for a molecular dynamics run.
 
-Source: LAMMPS, `read_data`, `fix nvt`, `fix langevin`, `fix temp/csvr`; DeePMD-kit 3.2, `pair_style
-deepmd`
+Source: LAMMPS, `read_data`, `fix nvt`, `fix langevin`, `fix temp/csvr`, `fix pair`; DeePMD-kit 3.2,
+`pair_style deepmd`
 """
 
 import shutil
@@ -17,7 +17,9 @@ from kepton.dynamics.cell_rescaling import check_cells
 from kepton.errors import InputError
 from kepton.potential.conversion import convert_model
 from kepton.potential.ensemble import Ensemble, check_elements
+from kepton.potential.file import load_ensemble, save
 from kepton.potential.lammps import conversions, graphs, interactions
+from kepton.potential.lammps_plugin import PLUGIN, usable
 from kepton.potential.molecular_dynamics import Settings, check_overlap
 
 VACUUM = 10.0
@@ -34,6 +36,9 @@ def write_deck(
 ) -> list[str]:
     """Write data file, models and input into a folder, with a README that says how to run it.
 
+    Where `kepton lammps plugin` has compiled the plugin, LAMMPS evaluates the ensemble by Kepton's
+    kernel; otherwise one member by DeePMD-kit.
+
     Returns: the commands that run it there
     Raises:
         InputError: an element that the potential does not know, atoms that overlap, a model that is
@@ -45,10 +50,9 @@ def write_deck(
     if settings.ensemble == "npt":
         check_cells(frames)
     folder.mkdir(parents=True, exist_ok=True)
-    files = convert_model(model, folder / "model.dp").files
-    models = [path for path in files if path.suffix == ".dp"]
-    table = next((path for path in files if path not in models), None)
     names = [chemical_symbols[z] for z in ensemble.species]
+    pair = _by_plugin if PLUGIN.is_file() and usable(ensemble) else _by_deepmd_kit
+    interaction, watching, columns, conversion = pair(folder, model, ensemble, names, settings)
     structure = start.copy()
     if not start.pbc.any():
         structure.center(vacuum=VACUUM)
@@ -57,34 +61,62 @@ def write_deck(
     )
     still = "" if start.pbc.any() else " rot yes"
     boundary = " ".join("p" if periodic else "m" for periodic in start.pbc)
-    deepmd = graphs(models)
-    if len(models) > 1:
-        deepmd += f" out_file model_devi.out out_freq {settings.every}"
     lines = [
         *("units metal", "atom_style atomic", f"boundary {boundary}", "read_data start.data"),
         *(["change_box all triclinic"] if _sheared(settings) else []),
-        *interactions(deepmd, names, table),
+        *interaction,
         "neighbor 1.0 bin",
         f"timestep {settings.timestep_fs / 1000:g}",
         f"velocity all create {settings.temperature_K:g} {settings.seed + 1}{still}",
         *_fixes(settings),
+        *watching,
         "thermo_style custom step time temp pe ke etotal press vol density",
         f"thermo {settings.every}",
-        f"dump 1 all custom {settings.every} md.dump id type xu yu zu vx vy vz",
+        f"dump 1 all custom {settings.every} md.dump id type xu yu zu vx vy vz{columns}",
         "dump_modify 1 sort id",
         f"run {steps}",
     ]
     (folder / "in.lammps").write_text("\n".join(lines) + "\n")
-    commands = [*conversions(models), "lmp -in in.lammps"]
-    told = [
-        "Run in this folder, where DeePMD-kit and its LAMMPS are (deepmd-kit[lmp,cpu]):",
-        *commands,
-    ]
+    commands = [*conversion, "lmp -in in.lammps"]
+    needed = "DeePMD-kit and its LAMMPS are (deepmd-kit[lmp,cpu])" if conversion else "LAMMPS is"
+    told = [f"Run in this folder, where {needed}:", *commands]
     told.append("On several cores, one rank each: mpirun -np 16 lmp -in in.lammps")
     if settings.ensemble == "npt":
         told.append("LAMMPS keeps the pressure by Nose-Hoover chains (fix npt).")
     (folder / "README.txt").write_text("\n".join(told) + "\n")
     return commands
+
+
+def _by_plugin(
+    folder: Path, model: Path, ensemble: Ensemble, names: list[str], settings: Settings
+) -> tuple[list[str], list[str], str, list[str]]:
+    """Lines of the interaction and of what watches the run, columns of its dump; no conversion."""
+    save(folder / "model.kepton", ensemble, load_ensemble(model)[1])
+    interaction = [
+        *(f"plugin load {PLUGIN}", "pair_style kepton model.kepton"),
+        f"pair_coeff * * {' '.join(names)}",
+    ]
+    if ensemble.size == 1:
+        return interaction, [], "", []
+    watching = [
+        f"fix deviation all pair {settings.every} kepton deviation 1",
+        "compute deviation all reduce max f_deviation",
+        f"fix 3 all ave/time {settings.every} 1 {settings.every} c_deviation file model_devi.out",
+    ]
+    return interaction, watching, " f_deviation", []
+
+
+def _by_deepmd_kit(
+    folder: Path, model: Path, ensemble: Ensemble, names: list[str], settings: Settings
+) -> tuple[list[str], list[str], str, list[str]]:
+    """The same, and the commands that convert the models."""
+    files = convert_model(model, folder / "model.dp").files
+    models = [path for path in files if path.suffix == ".dp"]
+    table = next((path for path in files if path not in models), None)
+    deepmd = graphs(models)
+    if ensemble.size > 1:
+        deepmd += f" out_file model_devi.out out_freq {settings.every}"
+    return interactions(deepmd, names, table), [], "", conversions(models)
 
 
 def run_deck(folder: Path, commands: list[str]) -> bool:
