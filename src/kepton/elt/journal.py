@@ -3,8 +3,10 @@
 import hashlib
 import json
 import sqlite3
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ class Journal:
     """Events, samples, labels and models of one campaign, each append one transaction.
 
     A label is keyed by the content of its sample and the settings of its principle, so it is
-    never paid for twice; a process killed at any moment loses only what was in flight.
+    never paid for twice; a process killed at any moment loses only what was in flight. Any thread
+    may use it.
 
     Args:
         path: the SQLite file (WAL); made where it does not exist
@@ -61,7 +64,10 @@ class Journal:
 
     def __init__(self, path: Path, settings: dict[str, Any] | None = None):
         self.path = Path(path)
-        self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30.0)
+        self._db = sqlite3.connect(
+            self.path, isolation_level=None, timeout=30.0, check_same_thread=False
+        )
+        self._writing = threading.Lock()
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -128,8 +134,16 @@ class Journal:
                     [("format", str(FORMAT)), ("settings", _canonical(settings))],
                 )
 
-    def _transaction(self):
-        return _Transaction(self._db)
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._writing:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -212,17 +226,6 @@ class Journal:
             one = f"{query} WHERE key = ?"
             rows = (row for key in keys for row in self._db.execute(one, (key,)))
         return {key: Outcome(*rest) for key, *rest in rows}
-
-
-class _Transaction:
-    def __init__(self, db: sqlite3.Connection):
-        self.db = db
-
-    def __enter__(self):
-        self.db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind, *_):
-        self.db.execute("ROLLBACK" if kind else "COMMIT")
 
 
 def _canonical(value: Any) -> str:
