@@ -10,7 +10,7 @@ from kepton.elt.select import Calibration
 from kepton.errors import InputError
 
 AUDIT_BLOCK = 24
-"""Draws of an audit that are labelled together, or one a worker, before it may be given up."""
+"""Draws of an audit that are labelled together, or two a worker, before it may be given up."""
 LATE = 0.25
 """Share of the workers, and of a round's samples, that a training does not wait for: the slowest
 quarter takes about as long as the three before it, and a round without it learns nearly as much."""
@@ -245,7 +245,7 @@ class Campaign:
         if state.certified:
             return Stop(True, "The audit passed.")
         if state.audit:
-            block = min(max(AUDIT_BLOCK, self.workers), state.audit.due)
+            block = min(max(AUDIT_BLOCK, 2 * self.workers), state.audit.due)
             return Label(_keys(state.waiting[:block]))
         if state.waiting:
             keys = _keys(state.late + state.waiting)

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +48,7 @@ class Journal:
     """Events, samples, labels and models of one campaign, each append one transaction.
 
     A label is keyed by the content of its sample and the settings of its principle, so it is
-    never paid for twice; a process killed at any moment loses only what was in flight. Any thread
-    may use it.
+    never paid for twice; a process killed at any moment loses only what was in flight.
 
     Args:
         path: the SQLite file (WAL); made where it does not exist
@@ -64,10 +61,7 @@ class Journal:
 
     def __init__(self, path: Path, settings: dict[str, Any] | None = None):
         self.path = Path(path)
-        self._db = sqlite3.connect(
-            self.path, isolation_level=None, timeout=30.0, check_same_thread=False
-        )
-        self._writing = threading.Lock()
+        self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30.0)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -134,16 +128,8 @@ class Journal:
                     [("format", str(FORMAT)), ("settings", _canonical(settings))],
                 )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._writing:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def _transaction(self):
+        return _Transaction(self._db)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -226,6 +212,17 @@ class Journal:
             one = f"{query} WHERE key = ?"
             rows = (row for key in keys for row in self._db.execute(one, (key,)))
         return {key: Outcome(*rest) for key, *rest in rows}
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection):
+        self.db = db
+
+    def __enter__(self):
+        self.db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind, *_):
+        self.db.execute("ROLLBACK" if kind else "COMMIT")
 
 
 def _canonical(value: Any) -> str:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import closing
 from typing import Any
 
 from kepton.elt.journal import Journal, Outcome
@@ -127,10 +128,11 @@ class Labelling:
         self._flying[future] = key
 
     def _arrived(self, future: Future) -> None:
-        """Record a late answer at once, while nobody waits for it."""
+        """Record a late answer at once, while nobody waits for it, from the executor's thread."""
         key = self._flying.get(future)
         if key is not None and not future.cancelled() and future.exception() is None:
-            self.journal.record(key, self._outcome(future))
+            with closing(Journal(self.journal.path)) as journal:
+                journal.record(key, self._outcome(future))
 
     def _outcome(self, future: Future) -> Outcome:
         answer, seconds = future.result()
