@@ -1,8 +1,8 @@
 """The loop on 1 to 64 workers, labels and trainings replaced by sleeps: `make bench-workers`.
 
 The journal, the campaign and what is chosen are real; the rung is the curve of the tests. A minute
-lasts 0.03 s. A label takes 10 minutes on average, lognormal, a training and an exploration one each,
-a distillation five. The ideal is all labels' time shared out evenly, and the rest of the campaign.
+lasts 0.03 s. A label takes 10 minutes on average, lognormal; a training and an exploration take one
+each, a distillation five. The ideal is the time of all labels shared out evenly, and all else.
 """
 
 import argparse
