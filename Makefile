@@ -7,7 +7,7 @@ PEER ?= .venv-peer
 MACE ?= .venv-mace
 BENCH ?=
 
-.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md check env env-dev
+.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md bench-workers check env env-dev
 
 demo: env
 	$(BIN)/kepton run examples/methanol.toml --out $(RUNS)/methanol
@@ -35,6 +35,9 @@ bench-md: env $(INTEROP)/installed
 
 bench-closure: env
 	$(BIN)/python bench/closure.py $(BENCH)
+
+bench-workers: env
+	$(BIN)/python bench/workers.py $(BENCH)
 
 check: env-dev
 	$(BIN)/ruff format --check src tests bench

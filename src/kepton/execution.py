@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kepton.elt.run import WorkerDied
+from kepton.elt.labelling import WorkerDied
 from kepton.errors import InputError, did_you_mean
 
 KINDS = ("processes", "parsl", "mpi")

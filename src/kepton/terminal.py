@@ -205,6 +205,7 @@ def line(event: Event, state: State, goal: Goal, unit: str) -> str:
                     f"{max(errors):.3g} (largest) {unit}"
                 )
             lost = f", {failed} failed" if failed else ""
+            lost += f", {len(state.late)} late" if state.late else ""
             return (
                 f"{start} labelled {len(outcomes) - failed}{lost}{told}; {state.labels} of "
                 f"{goal.labels} labels ({took})"

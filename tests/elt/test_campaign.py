@@ -108,10 +108,14 @@ def test_a_budget_too_small_for_any_certificate_is_refused():
     assert "takes at least 72 more" in str(told.value)
 
 
-@pytest.mark.parametrize(("labels", "batch"), [(96, 8), (272, 20), (5000, 32)])
-def test_a_batch_is_a_tenth_of_what_training_may_cost(labels, batch):
-    assert Goal(target=0.1, labels=labels).batch == batch
-    assert Goal(target=0.1, labels=labels, batch_labels=3).batch == 3
+@pytest.mark.parametrize(
+    ("labels", "workers", "batch"),
+    [(96, 2, 8), (272, 2, 20), (5000, 2, 32), (272, 32, 32), (272, 64, 50), (5000, 64, 64)],
+)
+def test_a_batch_is_a_tenth_of_what_training_may_cost_or_one_a_worker(labels, workers, batch):
+    goal = Goal(target=0.1, labels=labels)
+    assert Campaign(goal, workers).batch == batch
+    assert Campaign(replace(goal, batch_labels=3), workers).batch == 3
 
 
 def test_labels_that_fail_are_counted_and_never_trained_on(tmp_path):
@@ -132,15 +136,19 @@ def event(kind, **data):
     return Event(0, 0.0, kind, data)
 
 
+def labelled(*keys, **data):
+    outcome = {"deviation": np.nan, "error": np.inf, "failure": None}
+    return event("labelled", outcomes=[outcome | {"key": key} for key in keys], **data)
+
+
 def test_the_campaign_is_a_pure_function_of_its_events():
     campaign = Campaign(Goal(target=0.1, labels=200, seed_labels=2, batch_labels=4))
     state = campaign.init()
     assert campaign.ask(state) == Seed(2)
     state = campaign.tell(state, event("seeded", seed=["a", "b"], seconds=1.0))
     assert campaign.ask(state) == Label(("a", "b"))
-    outcome = {"deviation": np.nan, "error": np.inf, "failure": None}
     before = state
-    state = campaign.tell(state, event("labelled", outcomes=[outcome, outcome], seconds=2.0))
+    state = campaign.tell(state, labelled("a", "b", seconds=2.0))
     assert before.measured == ()
     assert campaign.ask(state) == Train()
     state = campaign.tell(state, event("trained", model=1))
@@ -148,7 +156,7 @@ def test_the_campaign_is_a_pure_function_of_its_events():
     assert (state.round, state.labels, state.data) == (1, 2, ("a", "b"))
     state = campaign.tell(state, event("explored", failing=0.3, explored=["c"], typical=["d"]))
     assert state.waiting == (("c", "explored"), ("d", "typical"))
-    state = campaign.tell(state, event("labelled", outcomes=[outcome] * 2, seconds=3.0))
+    state = campaign.tell(state, labelled("c", "d", seconds=3.0))
     assert campaign.ask(state) == Train()
     assert state.seconds["labelled"] == 5.0
     state = campaign.tell(
@@ -159,6 +167,64 @@ def test_the_campaign_is_a_pure_function_of_its_events():
     assert (state.model, state.runner) == (2, 3)
     action = campaign.ask(state)
     assert action.plan.stages == (72,)
+
+
+def test_what_is_late_joins_a_later_round_and_is_waited_for_before_an_audit():
+    goal = Goal(target=0.1, labels=200, seed_labels=2)
+    campaign = Campaign(goal, workers=8)
+    events = [
+        event("seeded", seed=["a", "b"]),
+        labelled("a", "b"),
+        event("trained", model=1, seconds=3.0),
+        event("explored", failing=0.3, explored=list("cdefghij"), typical=["k"], seconds=1.0),
+    ]
+    state = campaign.init()
+    for one in events[:1]:
+        state = campaign.tell(state, one)
+    assert campaign.ask(state) == Label(("a", "b"))  # the first training waits for all
+    for one in events[1:]:
+        state = campaign.tell(state, one)
+    # a quarter of 8 workers; as long again as training and exploring took
+    assert campaign.ask(state) == Label(tuple("cdefghijk"), late=2, patience=4.0)
+    state = campaign.tell(state, labelled(*"cdfghij"))
+    assert state.late == (("e", "explored"), ("k", "typical"))
+    assert (state.waiting, state.data, state.labels) == ((), tuple("abcdfghij"), 11)
+    assert campaign.ask(state) == Train()
+    state = campaign.tell(state, event("trained", model=2, seconds=3.0))
+    more = campaign.tell(state, event("explored", failing=0.3, explored=["l", "m"], seconds=3.0))
+    assert campaign.ask(more) == Label(tuple("eklm"), late=1, patience=5.0)
+    more = campaign.tell(more, labelled("k", "l", "m"))
+    assert more.late == (("e", "explored"),)
+    assert [(m.key, m.origin, m.round) for m in more.measured[-3:]] == [
+        ("k", "typical", 2),
+        ("l", "explored", 2),
+        ("m", "explored", 2),
+    ]
+    state = campaign.tell(state, event("explored", failing=0.0))
+    assert campaign.ask(state) == Distil()
+    state = campaign.tell(state, event("distilled", model=2))
+    assert campaign.ask(state) == Label(("e", "k"))
+    state = campaign.tell(state, labelled("e", "k"))
+    assert state.labels == 11
+    action = campaign.ask(state)
+    drawn = [f"draw {i}" for i in range(action.plan.draws)]
+    state = campaign.tell(state, event("drawn", audit=drawn, plan=vars(action.plan)))
+    assert campaign.ask(state) == Label(tuple(drawn[:24]))
+
+
+def test_a_spent_budget_waits_for_what_is_late():
+    campaign = Campaign(Goal(target=0.1, labels=200, seed_labels=2, hours=1e-9), workers=8)
+    state = State(stage="explore", round=2, late=(("e", "explored"),), seconds={"trained": 1.0})
+    assert campaign.ask(state) == Label(("e",))
+    assert isinstance(campaign.ask(campaign.tell(state, labelled("e"))), Stop)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_with_fewer_than_four_workers_nothing_is_late(workers):
+    campaign = Campaign(Goal(target=0.1), workers)
+    waiting = tuple((f"{i}", "explored") for i in range(32))
+    asked = campaign.ask(State(stage="train", round=1, waiting=waiting))
+    assert asked.late == 0
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,8 @@ def simulated(goal, failing, told, rng):
                 kind = "labelled"
                 data = {
                     "outcomes": [
-                        {"deviation": 1.0, "error": e, "audited": e, "failure": None}
-                        for e in errors.tolist()
+                        {"key": k, "deviation": 1.0, "error": e, "audited": e, "failure": None}
+                        for k, e in zip(keys, errors.tolist())
                     ]
                 }
             case _:

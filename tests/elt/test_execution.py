@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -116,6 +118,49 @@ def test_without_a_file_parsl_starts_workers_here(tmp_path, monkeypatch):
             pool.submit(divmod, 1, 0).result(60)
     finally:
         pool.shutdown()
+
+
+@needs_parsl
+def test_the_example_for_slurm_is_a_configuration():
+    file = Path(__file__).resolve().parents[2] / "examples" / "parsl-slurm.py"
+    executor("parsl", 64, file)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("mpi4py") is None or shutil.which("mpiexec") is None,
+    reason="needs mpi4py (kepton[mpi]) and an MPI with mpiexec",
+)
+@pytest.mark.parametrize("deadly", [(), ("-0.2", "-0.1")], ids=["whole", "a worker dies"])
+def test_workers_of_mpi_change_nothing(tmp_path, deadly):
+    """A worker that dies takes all of MPI's processes with it; the same command goes on."""
+    open_mpi = {"ALLOW_RUN_AS_ROOT": "1", "ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment = os.environ | {f"OMPI_{name}": value for name, value in open_mpi.items()}
+    environment |= {
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = ["mpiexec", "-n", "3", sys.executable, "-m", "mpi4py.futures", "-m", "mpi_campaign"]
+
+    def campaign(*arguments):
+        return subprocess.run(
+            [*command, tmp_path, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    if deadly:
+        assert campaign(*deadly).returncode != 0
+        assert not (tmp_path / "essence").exists()
+    done = campaign()
+    assert done.returncode == 0, done.stderr
+    whole = climb(tmp_path / "whole.db", SMALL)
+    assert (tmp_path / "essence").read_text() == essence(whole.state)
+    begun = (tmp_path / "log").read_text().split()
+    assert len(begun) - len(set(begun)) <= (2 if deadly else 0)
 
 
 def test_processes_are_the_default():

@@ -10,7 +10,10 @@ from kepton.elt.select import Calibration
 from kepton.errors import InputError
 
 AUDIT_BLOCK = 24
-"""Draws of an audit that are labelled together, before it may be given up."""
+"""Draws of an audit that are labelled together, or two a worker, before it may be given up."""
+LATE = 0.25
+"""Share of the workers, and of a round's samples, that a training does not wait for: the slowest
+quarter takes about as long as the three before it, and a round without it learns nearly as much."""
 MOST_ALLOWED_FAILURES = 3
 """An audit that allows more failures costs more labels than it saves."""
 IMPROVES = 0.7
@@ -29,7 +32,7 @@ class Goal:
         hours: most wall time, none where not limited
         failures: largest share of a batch whose labels fail before the campaign pauses
         seed_labels: samples labelled before the first training
-        batch_labels: samples a round, at most; none: from the budget, see `batch`
+        batch_labels: samples a round, at most; none: see `Campaign.batch`
         seed: of all random numbers
     """
 
@@ -56,12 +59,6 @@ class Goal:
                 "coverage or confidence."
             )
 
-    @property
-    def batch(self) -> int:
-        """Samples a round: a tenth of what training may cost, within 8 and 32."""
-        spare = self.labels - draws_needed(self.coverage, risk_of(1, self.confidence))
-        return self.batch_labels or int(np.clip(spare // 10, 8, 32))
-
 
 @dataclass(frozen=True)
 class Seed:
@@ -72,9 +69,17 @@ class Seed:
 
 @dataclass(frozen=True)
 class Label:
-    """Have these samples labelled, and measure the present models on them."""
+    """Have these samples labelled, and measure the present models on them.
+
+    Args:
+        keys: of the samples; empty for a walk that broke
+        late: once no more than so many of them are missing,
+        patience: they are waited for so many seconds, and then join a later round
+    """
 
     keys: tuple[str, ...]
+    late: int = 0
+    patience: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Measured:
     Args:
         key: of the sample
         origin: seed, explored, typical or audit
-        round: in which it was chosen
+        round: in which its label was taken in
         deviation, error: of the models of that round, which had not seen it; nan for seeds
         failure: why there is no label
         audited: error of the models that are handed out; nan outside of an audit
@@ -155,6 +160,7 @@ class State:
         runner: id of the models that are handed out in their place, once they are made
         measured: every sample that was labelled or failed, in order
         waiting: (key, origin) of samples still to be labelled; the key is empty for a broken walk
+        late: (key, origin) of samples of earlier rounds whose labels are still being computed
         audit: the plan and the errors so far of the audit under way
         verdicts: of the audits that are over
         failing: predicted fraction of visited configurations above the target
@@ -167,6 +173,7 @@ class State:
     runner: int | None = None
     measured: tuple[Measured, ...] = ()
     waiting: tuple[tuple[str, str], ...] = ()
+    late: tuple[tuple[str, str], ...] = ()
     audit: Verdict | None = None
     verdicts: tuple[Verdict, ...] = ()
     failing: float = 1.0
@@ -175,7 +182,7 @@ class State:
     @property
     def labels(self) -> int:
         """Samples sent to the principle, failures included."""
-        return len(self.measured)
+        return len(self.measured) + len(self.late)
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -206,9 +213,28 @@ class Campaign:
     predicted fraction in four of five tries, when one more round would leave too few labels for one
     that is passed more probably, or when none are left for training. Its samples become training
     data when it fails.
+
+    A label that is late joins a later round. The first training and audits wait for all of theirs,
+    and no label is late when an audit begins or the campaign ends.
+
+    Args:
+        goal: what is asked for
+        workers: labels in flight at a time
     """
 
     goal: Goal
+    workers: int = 1
+
+    @property
+    def batch(self) -> int:
+        """Samples a round: a tenth of what training may cost, within 8 and 32.
+
+        More workers have one each, as long as that leaves four rounds.
+        """
+        goal = self.goal
+        spare = goal.labels - draws_needed(goal.coverage, risk_of(1, goal.confidence))
+        tenth = int(np.clip(spare // 10, 8, 32))
+        return goal.batch_labels or max(tenth, min(self.workers, spare // 4))
 
     def init(self) -> State:
         """Before the first sample."""
@@ -218,19 +244,26 @@ class Campaign:
         """What to do next."""
         if state.certified:
             return Stop(True, "The audit passed.")
+        if state.audit:
+            block = min(max(AUDIT_BLOCK, 2 * self.workers), state.audit.due)
+            return Label(_keys(state.waiting[:block]))
         if state.waiting:
-            block = min(AUDIT_BLOCK, state.audit.due) if state.audit else len(state.waiting)
-            return Label(tuple(key for key, _ in state.waiting[:block]))
+            keys = _keys(state.late + state.waiting)
+            if state.round == 0:
+                return Label(keys)
+            return Label(keys, int(LATE * min(self.workers, len(keys))), _patience(state))
         if state.stage == "seed":
             return Seed(self.goal.seed_labels)
         if state.stage == "train":
             return Train()
         if exhausted := self._exhausted(state):
-            return Stop(False, exhausted)
+            return Label(_keys(state.late)) if state.late else Stop(False, exhausted)
         if state.stage == "explore":
-            return Explore(min(self.goal.batch, max(0, self._spare(state))))
+            return Explore(min(self.batch, max(0, self._spare(state))))
         if state.runner is None:
             return Distil()
+        if state.late:
+            return Label(_keys(state.late))
         planned = self._plan(state, state.failing)
         assert planned is not None
         return Audit(planned)
@@ -270,31 +303,33 @@ class Campaign:
         if planned is None or self._spare(state) <= 0:
             return True
         chance, better = planned.passes(failing), IMPROVES * failing
-        later = self._plan(state, better, self.goal.batch)
+        later = self._plan(state, better, self.batch)
         return chance >= PROBABLY or later is None or chance >= later.passes(better)
 
     def _labelled(self, state: State, outcomes: list[dict]) -> State:
-        done, waiting = state.waiting[: len(outcomes)], state.waiting[len(outcomes) :]
+        origin = dict(state.late + state.waiting)
         measured = tuple(
             Measured(
-                key,
-                origin,
+                o["key"],
+                origin[o["key"]],
                 state.round,
                 o["deviation"],
                 o["error"],
                 o["failure"],
                 o.get("audited", np.nan),
             )
-            for (key, origin), o in zip(done, outcomes)
-            if key
+            for o in outcomes
+            if o["key"]
         )
-        state = replace(state, waiting=waiting, measured=state.measured + measured)
+        state = replace(state, measured=state.measured + measured)
         if state.audit is None:
-            return state
+            came = {o["key"] for o in outcomes}
+            late = tuple(one for one in state.late + state.waiting if one[0] not in came)
+            return replace(state, waiting=(), late=late)
         errors = state.audit.errors + tuple(o["audited"] for o in outcomes)
         verdict = replace(state.audit, errors=errors)
         if not verdict.over:
-            return replace(state, audit=verdict)
+            return replace(state, audit=verdict, waiting=state.waiting[len(outcomes) :])
         return replace(
             state, stage="train", waiting=(), audit=None, verdicts=(*state.verdicts, verdict)
         )
@@ -338,3 +373,16 @@ class Campaign:
 
 def _waiting(data: dict, origin: str) -> tuple[tuple[str, str], ...]:
     return tuple((key, origin) for key in data.get(origin, ()))
+
+
+def _keys(samples: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(key for key, _ in samples)
+
+
+def _patience(state: State) -> float:
+    """Seconds that a training and an exploration take: to wait as long again at most doubles it.
+
+    So where labels are quicker than that, none is late, and a campaign is the same every time.
+    """
+    spent = state.seconds.get("trained", 0.0) + state.seconds.get("explored", 0.0)
+    return spent / state.round

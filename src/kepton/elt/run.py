@@ -3,13 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    wait,
-)
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -31,15 +25,10 @@ from kepton.elt.campaign import (
     Train,
 )
 from kepton.elt.journal import Event, Journal, Outcome
+from kepton.elt.labelling import Labelling
 from kepton.elt.problem import Failure, Problem
 from kepton.elt.select import diverse
 from kepton.errors import InputError
-
-DEATHS_ALLOWED = 2
-"""How often a sample may be alone with a worker that dies before it counts as a failure."""
-
-LOST_ALLOWED = 5
-"""How often the worker of a sample may die alone, by chance, before it counts as a failure"""
 
 FEWEST_FAILURES = 4
 """Fewer failures never pause a campaign."""
@@ -47,10 +36,6 @@ FEWEST_FAILURES = 4
 TYPICAL = 6
 """One sample in so many is drawn from all that was visited, whatever its deviation, so that the
 calibration knows the bulk as well as the tail."""
-
-
-class WorkerDied(Exception):
-    """The worker that computed one label died, and the executor goes on with others."""
 
 
 class Observer:
@@ -120,28 +105,29 @@ def labels(
     observer: Observer | None = None,
 ) -> list[Any | Failure]:
     """Labels of samples beside the campaign, each paid for once and kept in its journal."""
-    with closing(_Run(problem, goal, journal, executor, workers, observer or Observer())) as one:
+    one = _Run(problem, goal, journal, executor, workers, observer or Observer())
+    with closing(one.labelling):
         return one.labels(samples)
 
 
 class _Run:
     def __init__(self, problem, goal, journal, executor, workers, observer):
         self.problem, self.goal, self.journal = problem, goal, journal
-        self.executor, self.workers, self.observer = executor, workers, observer
-        self.campaign = Campaign(goal)
+        self.observer = observer
+        self.labelling = Labelling(problem, journal, executor, workers, observer.labelled)
+        self.campaign = Campaign(goal, workers)
         self.state = replay(journal, goal)
         self._restored: dict[int, Any] = {}
-        self._pool: Executor | None = None
 
     def to_the_end(self) -> Result:
-        with closing(self):
+        with closing(self.labelling):
             return self.steps()
 
     def labels(self, samples: Sequence[Any]) -> list[Any | Failure]:
         encoded = self._encoded(samples)
         self.journal.append("asked", {}, samples=encoded)
         keys = self._keys(encoded)
-        self._fetch(keys)
+        self.labelling.fetch(keys)
         found = self.journal.outcomes(keys)
         return [
             Failure(outcome.failure or "", outcome.seconds)
@@ -160,18 +146,6 @@ class _Run:
             self.state = self.campaign.tell(self.state, event)
             self.observer.happened(event, self.state)
         return Result(self.state, self.runner, action)
-
-    @property
-    def pool(self) -> Executor:
-        pool = self._pool or self.executor()
-        self._pool = pool
-        return pool
-
-    def close(self) -> None:
-        """Let go of the executor; the next label makes another."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = None
 
     @property
     def models(self) -> Any:
@@ -203,8 +177,8 @@ class _Run:
             case Seed(count):
                 samples = self._encoded(self.problem.seed(count, self.key(0)))
                 return "seeded", {"seed": self._keys(samples)}, {"samples": samples}
-            case Label(keys):
-                return "labelled", self._label(keys), {}
+            case Label():
+                return "labelled", self._label(action), {}
             case Train():
                 data = self._data(self.state.data)
                 models = self.problem.train(data, self.models, self.key(1))
@@ -245,7 +219,8 @@ class _Run:
             features = partial(self.problem.features, self.models)
             if len(seen.samples):
                 rest = count - len(typical)
-                picked = diverse(features(seen.samples), doubt, features(known), rest)
+                chosen_before = known + [self._sample(key) for key, _ in self.state.late]
+                picked = diverse(features(seen.samples), doubt, features(chosen_before), rest)
                 chosen = self._encoded([seen.samples[i] for i in picked])
         explored = self._keys(chosen)
         data = {
@@ -259,9 +234,10 @@ class _Run:
         }
         return "explored", data, {"samples": chosen + typical}
 
-    def _label(self, keys: Sequence[str]) -> dict[str, Any]:
-        self._fetch([key for key in keys if key])
-        found = self.journal.outcomes(keys)
+    def _label(self, asked: Label) -> dict[str, Any]:
+        self.labelling.fetch([key for key in asked.keys if key], asked.late, asked.patience)
+        found = self.journal.outcomes(asked.keys)
+        keys = [key for key in asked.keys if key in found or not key]
         self._check_failures(found)
         good = [key for key in keys if key and found[key].label is not None]
         columns = {name: np.full(len(good), np.nan) for name in ("deviation", "error")}
@@ -299,59 +275,6 @@ class _Run:
             "count as failed."
         )
 
-    def _fetch(self, keys: Sequence[str]) -> None:
-        """Have every sample labelled that is not yet, each answer recorded as it arrives.
-
-        A worker that dies takes a pool of processes with it. The samples that were in flight are
-        then tried one at a time, so that the one that kills workers is known and becomes a failure.
-        Other executors lose the one sample, which is tried again.
-        """
-        known = self.journal.outcomes(keys)
-        missing = [key for key in dict.fromkeys(keys) if key not in known]
-        total, suspects, deaths = len(missing), [], dict.fromkeys(missing, 0)
-        lost = dict.fromkeys(missing, 0)
-        flying: dict[Future, str] = {}
-        while missing or suspects or flying:
-            width = 1 if suspects else self.workers
-            queue = suspects or missing
-            while queue and len(flying) < width:
-                key = queue.pop(0)
-                flying[_submit(self.pool, self.problem.label, self._sample(key))] = key
-            finished, _ = wait(flying, return_when=FIRST_COMPLETED)
-            broken = False
-            for future in finished:
-                if isinstance(future.exception(), BrokenExecutor):
-                    broken = True
-                    continue
-                key = flying.pop(future)
-                if isinstance(future.exception(), WorkerDied):
-                    lost[key] += 1
-                    if lost[key] < LOST_ALLOWED:
-                        missing.append(key)
-                        continue
-                    reason = f"The worker that computed this label died, {LOST_ALLOWED} times."
-                    self.journal.record(key, Outcome(None, reason, 0.0))
-                else:
-                    self.journal.record(key, self._outcome(future))
-                self.observer.labelled(total - len(missing) - len(suspects) - len(flying), total)
-            if broken:
-                alone = len(flying) == 1
-                for key in flying.values():
-                    deaths[key] += alone
-                    if deaths[key] >= DEATHS_ALLOWED:
-                        reason = "The worker that computed this label died, twice."
-                        self.journal.record(key, Outcome(None, reason, 0.0))
-                    else:
-                        suspects.append(key)
-                flying = {}
-                self.close()
-
-    def _outcome(self, future: Future) -> Outcome:
-        answer, seconds = future.result()
-        if isinstance(answer, Failure):
-            return Outcome(None, answer.reason, seconds)
-        return Outcome(self.problem.encode(answer), None, seconds)
-
     def _encoded(self, samples: Sequence[Any]) -> list[bytes]:
         return [self.problem.encode(sample) for sample in samples]
 
@@ -363,17 +286,3 @@ class _Run:
 
     def _data(self, keys: Sequence[str]) -> list[tuple[Any, Any]]:
         return [(self._sample(key), self.problem.decode(self.journal.label(key))) for key in keys]
-
-
-def _submit(pool: Executor, label: Callable, sample: Any) -> Future:
-    try:
-        return pool.submit(_timed, label, sample)
-    except BrokenExecutor as error:
-        future: Future = Future()
-        future.set_exception(error)
-        return future
-
-
-def _timed(label: Callable, sample: Any) -> tuple[Any, float]:
-    start = time.monotonic()
-    return label(sample), time.monotonic() - start
