@@ -142,6 +142,8 @@ def plot(points: Sequence[Point], path: Path) -> None:
     axis.loglog(counts, mean(True, "hours"), "s-", color="C1", label="rounds wait for all")
     axis.loglog(counts, mean(False, "hours"), "o-", color="C0", label="stragglers join later")
     axis.loglog(counts, mean(False, "ideal"), "--", color="0.4", label="no worker ever idle")
+    hours = [2, 5, 10, 20, 40]
+    axis.set_yticks(hours, [str(n) for n in hours])
     axis.set_xticks(counts, [str(n) for n in counts])
     axis.minorticks_off()
     axis.set_xlabel("workers")
