@@ -1,4 +1,4 @@
-"""Molecular dynamics of liquid water with one model, by Kepton and by DeePMD-kit in LAMMPS.
+"""Molecular dynamics of liquid water with one model: Kepton, its plugin and DeePMD-kit in LAMMPS.
 
 `make bench-md` builds the environment of DeePMD-kit and runs this file; with `taskset -c 0` before
 it, all stays on one core. Each run is a process of its own, one after the other. It prints what it
@@ -30,6 +30,8 @@ CELLS = {192: (1, 1, 1), 1536: (2, 2, 2), 12288: (4, 4, 4), 98304: (8, 8, 8), 99
 """Sizes, and how often the cell of 192 atoms is repeated for each"""
 STEPS = {192: 2000, 1536: 400, 12288: 60, 98304: 30, 998784: 10}
 PEER_STEPS = {192: 100, 1536: 20, 12288: 5}
+PLUGIN_FASTER = 5
+"""So many times the steps of DeePMD-kit for Kepton's plugin in LAMMPS"""
 TIMESTEP, TEMPERATURE, SKIN = 0.5, 300.0, 1.0
 """fs, K, Å"""
 MFLOP = 2.0
@@ -165,39 +167,54 @@ def kepton(order: argparse.Namespace) -> Run:
     return Run("", size, order.steps, wall * share, processor * share, peak, info.rebuilds)
 
 
-# ---------------------------------------------------------------- DeePMD-kit
+# ---------------------------------------------------------------- LAMMPS
 
 
 def peers(order: argparse.Namespace) -> list[Run]:
-    """DeePMD-kit in float32 in LAMMPS, plain and compressed."""
+    """Kepton's plugin in LAMMPS, and DeePMD-kit in float32, plain and compressed."""
     python = order.peer / "bin" / "python"
     if not python.is_file():
         sys.exit(f"There is no {python}; `make bench-md` installs DeePMD-kit.")
     environment = on_cores(1)
     environment["PATH"] = f"{order.peer / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    log, ours = order.out / "log", order.peer / "bin" / "kepton"
     side = str(Path(__file__).with_name("md_peer.py"))
-    call(python, (side, str(order.model), str(order.out)), order.out / "log", environment)
-    names = {"plain": "DeePMD-kit", "compressed": "DeePMD-kit, compressed"}
+    call(python, (side, str(order.model), str(order.out)), log, environment)
+    call(ours, ("convert", str(order.model), "model.kepton"), log, environment)
+    call(ours, ("lammps", "plugin", "--out", "keptonplugin.so"), log, environment)
+    load = ("plugin load ../keptonplugin.so", "pair_style kepton ../model.kepton")
+    engines = {
+        "Kepton in LAMMPS": ("plugin", load, PLUGIN_FASTER),
+        "DeePMD-kit": ("plain", ("pair_style deepmd ../plain.pb",), 1),
+        "DeePMD-kit, compressed": ("compressed", ("pair_style deepmd ../compressed.pb",), 1),
+    }
     return [
-        lammps(order, model, name, size, environment)
-        for model, name in names.items()
+        lammps(order, name, *engine, size, environment)
+        for name, engine in engines.items()
         for size in order.peer_sizes
     ]
 
 
-def lammps(order: argparse.Namespace, model: str, name: str, size: int, environment: dict) -> Run:
+def lammps(
+    order: argparse.Namespace,
+    name: str,
+    short: str,
+    pair: Sequence[str],
+    faster: int,
+    size: int,
+    environment: dict,
+) -> Run:
     """The same dynamics in LAMMPS, on one rank."""
-    folder = order.out / f"{model}-{size}"
+    folder = order.out / f"{short}-{size}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    atoms, steps = water(order.water, size), PEER_STEPS[size]
+    atoms, steps = water(order.water, size), faster * PEER_STEPS[size]
     ase.io.write(
         folder / "water.data", atoms, format="lammps-data", specorder=["H", "O"], masses=True
     )
     lines = [
         *("units metal", "atom_style atomic", "boundary p p p", "read_data water.data"),
-        f"pair_style deepmd ../{model}.pb",
-        *("pair_coeff * * H O", f"neighbor {SKIN} bin", f"timestep {1e-3 * TIMESTEP}"),
+        *(*pair, "pair_coeff * * H O", f"neighbor {SKIN} bin", f"timestep {1e-3 * TIMESTEP}"),
         *(f"velocity all create {TEMPERATURE} 1", "fix 1 all nve"),
         *("run 2", f"run {steps}"),
     ]

@@ -388,7 +388,8 @@ def _lammps(folder: Path, model: Path, potential, start, settings, steps: int) -
     if run_deck(folder, commands):
         console.print(f"{folder}/md.dump, {folder}/log.lammps: {steps} steps by LAMMPS.")
     else:
-        console.print(f"Not run: `dp` and `lmp` are not here. In {folder}: {'; '.join(commands)}")
+        needed = " and ".join(f"`{name}`" for name in sorted({c.split()[0] for c in commands}))
+        console.print(f"Not run: needs {needed}, not all here. In {folder}: {'; '.join(commands)}")
 
 
 @app.command()

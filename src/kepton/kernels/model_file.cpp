@@ -47,7 +47,7 @@ class Safetensors {
     check(shape(name) == expected, name + " has another shape than the rest of the model");
     const Json& entry = index.at(name);
     const std::string& type = entry.at("dtype").string();
-    check(type == "F32" || type == "F64", name + " is " + type + ", neither F32 nor F64");
+    check(type == "F32" || type == "F64", name + " is neither F32 nor F64");
     const size_t width = type == "F32" ? 4 : 8, room = bytes.size() - start;
     const auto& range = entry.at("data_offsets").items;
     check(range.size() == 2, name + " has no place in the file");
@@ -88,7 +88,7 @@ Model read_model(const std::string& bytes) {
                               "wrote the model");
   const std::string coefficients = "kernel.coefficients";
   check(file.has(coefficients),
-        "it lacks the tables that a LAMMPS needs; `kepton convert` of it to another .kepton file adds "
+        "it lacks the tables that LAMMPS needs; `kepton convert` of it to another .kepton file adds "
         "them to a Deep Potential (tanh, with a radial basis), and nothing else has them");
   Model model;
   for (const Json& name : file.header.at("species").items) model.species.push_back(name.string());
