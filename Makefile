@@ -48,7 +48,8 @@ check: env-dev
 env: $(VENV)/installed
 env-dev: $(VENV)/installed-dev
 
-SOURCES = pyproject.toml hatch_build.py $(wildcard src/kepton/kernels/*.cpp src/kepton/kernels/*.h)
+SOURCES = pyproject.toml hatch_build.py $(wildcard src/kepton/kernels/*.cpp src/kepton/kernels/*.h) \
+  src/kepton/kernels/compiling.py
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
