@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sqlite3
 import sys
+import threading
 import time
 import warnings
 from enum import StrEnum
@@ -72,6 +74,7 @@ class Engine(StrEnum):
 def main() -> None:
     """Run the command line; a user's mistake is one paragraph and exit status 2."""
     warnings.showwarning = _warn
+    sys.unraisablehook = _unraisable
     try:
         app()
     except InputError as error:
@@ -83,6 +86,17 @@ def main() -> None:
             "some space or correct the permissions, and give the same command again."
         )
         sys.exit(FAILED)
+
+
+def _unraisable(ignored: "sys.UnraisableHookArgs") -> None:
+    """Have a Ctrl-C come again that came while an object was deleted, where Python ignores it."""
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        return sys.__unraisablehook__(ignored)
+    again = threading.Timer(
+        0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
+    )
+    again.daemon = True
+    return again.start()
 
 
 def _warn(message, category, *where, **more) -> None:

@@ -219,6 +219,34 @@ HEARS_CTRL_C = (
 """What a shell starts in the background ignores Ctrl-C, and so would its children"""
 
 
+def test_ctrl_c_is_heard_where_python_ignores_exceptions():
+    """It comes while an object is deleted, whose exceptions are never raised."""
+    code = """
+import os, signal, time, kepton.cli as cli
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+@cli.app.command()
+def wait():
+    try:
+        Deleted()
+        time.sleep(30)
+    except KeyboardInterrupt:
+        print("heard")
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", HEARS_CTRL_C, "-c", code, "wait"],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=True,
+    )
+    assert done.stdout.strip() == "heard"
+    assert "Traceback" not in done.stderr
+
+
 def test_ctrl_c_says_that_nothing_is_lost(workplace, tmp_path):
     shutil.copy(workplace / "water.xyz", tmp_path)
     (tmp_path / "water.toml").write_text(CAMPAIGN.replace("steps = 400", "steps = 40000"))
