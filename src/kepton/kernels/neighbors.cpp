@@ -45,15 +45,20 @@ class Cells {
           low[k] = std::min(low[k], f), high[k] = std::max(high[k], f);
       }
     }
-    double size[3], total = 1;
+    // about half the reach wide, and no more of them than a few for each atom, however far one strays
+    double size[3], wanted[3];
     for (int k = 0; k < 3; k++) {
       const double height = 1 / std::hypot(p.inverse[k], p.inverse[3 + k], p.inverse[6 + k]);
-      size[k] = std::max(height * (high[k] - low[k]), 1e-9);
-      total *= std::max(1.0, size[k] / (0.5 * p.reach));
+      const double length = height * (high[k] - low[k]);
+      size[k] = length > 1e-9 ? std::min(length, 1e15) : 1e-9;
+      wanted[k] = std::max(1.0, size[k] / (0.5 * p.reach));
     }
-    const double fewer = std::max(1.0, std::cbrt(total / (4.0 * p.atoms + 64)));
+    while (wanted[0] * wanted[1] * wanted[2] > 4.0 * p.atoms + 64) {
+      double& most = *std::max_element(wanted, wanted + 3);
+      most = std::max(1.0, 0.8 * most);
+    }
     for (int k = 0; k < 3; k++) {
-      counts[k] = std::max(1.0, size[k] / (0.5 * p.reach * fewer));
+      counts[k] = wanted[k];
       around[k] = std::ceil(p.reach * counts[k] / size[k] * (1 + 1e-9));
       if (!p.periodic[k]) around[k] = std::min(around[k], counts[k] - 1);
     }
