@@ -2,26 +2,18 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from installed import needs_abinit, needs_espresso
-from solids import lattice_constant, program
+from solids import given_up, kept, program, reason_of, silicon, size_beside_espresso
 
 from kepton.atoms import Frames, Label
-from kepton.elt import Failure
 from kepton.errors import InputError
-from kepton.principles import Abinit, Espresso
+from kepton.principles import Abinit
 
 COARSE = Abinit(accuracy="draft", cutoff_Ry=20.0, k_spacing_per_A=2.5)
 """A label of two atoms at one k-point in a second"""
-
-
-def silicon():
-    atoms = bulk("Si")
-    atoms.rattle(0.05, seed=3)
-    return Frames.from_ase([atoms])
 
 
 def test_settings_follow_from_accuracy_and_elements():
@@ -65,34 +57,24 @@ def test_check_tells_what_is_wrong_and_what_to_do(principle, atoms, message):
     ],
 )
 def test_a_program_that_misbehaves_is_a_failure(tmp_path, text, reason):
-    result = Abinit(command=program(tmp_path, text), time_limit_min=0.01)(silicon())
-    assert isinstance(result, Failure)
-    assert reason in result.reason
+    principle = Abinit(command=program(tmp_path, text), time_limit_min=0.01)
+    assert reason in reason_of(principle, silicon())
 
 
 @needs_abinit
 def test_an_ended_calculation_is_read_and_not_repeated(tmp_path):
-    principle = COARSE.keeping(tmp_path)
-    first = principle(silicon())
-    assert isinstance(first, Label), first
-    (output,) = tmp_path.glob("*/abinit.abo")
-    assert {path.name for path in output.parent.iterdir()} == {
+    _, place = kept(COARSE, silicon(), tmp_path)
+    assert {path.name for path in place.iterdir()} == {
         "abinit.abi",
         "abinit.abo",
         "abinit.log",
         "lock",
     }
-    again = replace(principle, command="false")(silicon())
-    np.testing.assert_array_equal(first.forces, again.forces)
 
 
 @needs_abinit
 def test_a_cycle_that_does_not_converge_is_no_label(tmp_path, monkeypatch):
-    monkeypatch.setattr("kepton.principles.abinit.CYCLES", 2)
-    result = COARSE.keeping(tmp_path)(silicon())
-    assert isinstance(result, Failure)
-    assert "did not converge in 3 times 2 cycles" in result.reason
-    assert len(list(tmp_path.glob("*/attempt-*.out"))) == 3
+    given_up(COARSE, silicon(), tmp_path, monkeypatch)
 
 
 @needs_abinit
@@ -115,6 +97,5 @@ def test_unpaired_electrons_and_charge_are_told_to_the_program():
 @needs_espresso
 def test_silicon_is_as_large_as_by_another_program():
     """Pseudopotentials of two kinds differ by some 0.1 % of the lattice constant."""
-    setting = {"accuracy": "draft", "k_spacing_per_A": 0.7, "smearing_eV": 0.05}
-    other = lattice_constant(Espresso(**setting))
-    assert lattice_constant(Abinit(**setting)) == pytest.approx(other, rel=3e-3)
+    found, other = size_beside_espresso(Abinit)
+    assert found == pytest.approx(other, rel=3e-3)

@@ -3,17 +3,15 @@
 import importlib.util
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from installed import needs_espresso, needs_gpaw
-from solids import lattice_constant, program
+from solids import given_up, kept, program, reason_of, silicon, size_beside_espresso
 
-from kepton.atoms import Frames, Label
-from kepton.elt import Failure
+from kepton.atoms import Frames
 from kepton.errors import InputError
-from kepton.principles import GPAW, Espresso
+from kepton.principles import GPAW
 from kepton.principles import gpaw as engine
 
 COARSE = GPAW(accuracy="draft", cutoff_eV=200.0, k_spacing_per_A=2.5)
@@ -27,12 +25,6 @@ def setups(tmp_path, monkeypatch):
     (tmp_path / "Si.dzp.basis.gz").write_bytes(b"")
     monkeypatch.setattr(engine, "setups", lambda: [tmp_path])
     return tmp_path
-
-
-def silicon():
-    atoms = bulk("Si")
-    atoms.rattle(0.05, seed=3)
-    return Frames.from_ase([atoms])
 
 
 def test_settings_name_the_content_of_setups(setups):
@@ -80,36 +72,25 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
 )
 @pytest.mark.usefixtures("setups")
 def test_a_program_that_misbehaves_is_a_failure(tmp_path, text, reason):
-    result = GPAW(command=program(tmp_path, text), time_limit_min=0.01)(silicon())
-    assert isinstance(result, Failure)
-    assert reason in result.reason
+    principle = GPAW(command=program(tmp_path, text), time_limit_min=0.01)
+    assert reason in reason_of(principle, silicon())
 
 
 @needs_gpaw
 def test_an_ended_calculation_is_read_and_not_repeated(tmp_path):
-    principle = COARSE.keeping(tmp_path)
-    first = principle(silicon())
-    assert isinstance(first, Label), first
-    again = replace(principle, command="false")(silicon())
-    np.testing.assert_array_equal(first.forces, again.forces)
+    kept(COARSE, silicon(), tmp_path)
 
 
 @needs_gpaw
 def test_a_cycle_that_does_not_converge_is_no_label(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "CYCLES", 2)
-    result = COARSE.keeping(tmp_path)(silicon())
-    assert isinstance(result, Failure)
-    assert "did not converge in 3 times 2 cycles" in result.reason
-    assert len(list(tmp_path.glob("*/attempt-*.out"))) == 3
+    given_up(COARSE, silicon(), tmp_path, monkeypatch)
 
 
 @needs_gpaw
 def test_a_metal_without_smearing_is_told_so():
     metal = bulk("Al") * (2, 1, 1)
     principle = replace(COARSE, smearing_eV=0.0, k_spacing_per_A=1.5)
-    result = principle(Frames.from_ase([metal]))
-    assert isinstance(result, Failure)
-    assert "smearing_eV = 0.1" in result.reason
+    assert "smearing_eV = 0.1" in reason_of(principle, Frames.from_ase([metal]))
 
 
 @pytest.mark.slow  # half a minute: six labels of silicon on 27 k-points
@@ -117,6 +98,5 @@ def test_a_metal_without_smearing_is_told_so():
 @needs_espresso
 def test_silicon_is_as_large_as_by_another_program():
     """Projector-augmented waves of two programs differ by some 0.1 % of the lattice constant."""
-    setting = {"accuracy": "normal", "k_spacing_per_A": 0.7, "smearing_eV": 0.05}
-    other = lattice_constant(Espresso(**setting))
-    assert lattice_constant(GPAW(**setting)) == pytest.approx(other, rel=2e-3)
+    found, other = size_beside_espresso(GPAW, "normal")
+    assert found == pytest.approx(other, rel=2e-3)

@@ -9,16 +9,15 @@ from typing import Any, ClassVar
 import ase
 import numpy as np
 import yaml
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from kepton.atoms import Frames
 from kepton.atoms.outputs import judgement
 from kepton.atoms.units import BOHR, HARTREE
 from kepton.errors import InputError
 from kepton.principles import pseudopotentials
-from kepton.principles.periodic import PeriodicProgram, without_result
+from kepton.principles.periodic import PeriodicProgram, answered, without_result
 from kepton.principles.principle import Refusal
-from kepton.principles.program import Place, executable
+from kepton.principles.program import Place
 from kepton.principles.pseudopotentials import Pseudopotential
 
 
@@ -41,13 +40,12 @@ ACCURACIES = {
     "tight": Accuracy(1.5, 5e-7),
 }
 FUNCTIONALS = {"pbe": 11, "lda": 1}
-ATTEMPTS: tuple[dict[str, Any], ...] = (
+LADDER: tuple[dict[str, Any], ...] = (
     {},
     {"diemix": 0.3, "npulayit": 12},
     {"diemix": 0.1, "diemac": 100.0, "npulayit": 15, "nline": 8},
 )
 """Of the SCF, each tried where the one before did not converge"""
-CYCLES = 100
 SMOOTH_HA = 0.5
 """Energy below the cutoff over which plane waves come in, so that none jumps in with a strain"""
 EMPTY = 1.2, 4
@@ -78,7 +76,8 @@ class Abinit(PeriodicProgram):
     INSTALL: ClassVar[str] = "Debian: apt-get install abinit"
     XC: ClassVar[tuple[str, ...]] = tuple(FUNCTIONALS)
     OUTPUT: ClassVar[str] = "abinit.abo"
-    ATTEMPTS: ClassVar[int] = len(ATTEMPTS)
+    ATTEMPTS: ClassVar[int] = len(LADDER)
+    LEAST_MIXING: ClassVar[float] = LADDER[-1]["diemix"]
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
         files = self._files(symbols)
@@ -136,7 +135,7 @@ class Abinit(PeriodicProgram):
             "shiftk": [0.5 if n % 2 == 0 else 0.0 for n in mesh],
             "nsym": 1,
             "chkprim": 0,
-            "nstep": CYCLES,
+            "nstep": self.CYCLES,
             "toldff": ACCURACIES[self.accuracy].forces,
             "optforces": 1,
             "optstress": 1,
@@ -149,7 +148,7 @@ class Abinit(PeriodicProgram):
             "acell": "1 1 1 Angstrom",
             "rprim": atoms.cell.array.ravel().tolist(),
             "xcart": f"{_words(atoms.positions.ravel().tolist())} Angstrom",
-            **ATTEMPTS[attempt],
+            **LADDER[attempt],
         }
         if self.smearing_eV:
             told["tsmear"] = self.smearing_eV / HARTREE
@@ -185,35 +184,16 @@ class Abinit(PeriodicProgram):
             return None
         result = _document(output, "ResultsGS")
         energy = _document(output, "EnergyTerms")["total_energy"] * HARTREE
-        atoms = ase.Atoms(["X"] * len(result["cartesian_forces"]))
-        stress = np.array(result["cartesian_stress_tensor"]) * HARTREE / BOHR**3
-        atoms.calc = SinglePointCalculator(
-            atoms,
-            energy=energy,
-            free_energy=energy,
-            forces=np.array(result["cartesian_forces"]) * HARTREE / BOHR,
-            stress=stress.ravel()[[0, 4, 8, 5, 2, 1]],
-        )
-        return atoms
-
-    @property
-    def _unconverged(self) -> str:
-        return (
-            f"The SCF of ABINIT did not converge in {len(ATTEMPTS)} times {CYCLES} cycles, with "
-            f"mixing down to {ATTEMPTS[-1]['diemix']:g}."
-        )
+        forces, stress = (np.array(result[f"cartesian_{n}"]) for n in ("forces", "stress_tensor"))
+        return answered(energy, forces * HARTREE / BOHR, stress * HARTREE / BOHR**3)
 
     @staticmethod
-    def availability() -> tuple[bool, str]:
-        """Whether it works on this machine, and its version or how to get it."""
-        path = executable("abinit")
-        if path is None:
-            return False, Abinit.INSTALL
+    def _covered() -> str:
         known = [
             f"{xc.upper()} for {len(pseudopotentials.analytical(xc))} elements"
             for xc in FUNCTIONALS
         ]
-        return True, f"{path}; GTH pseudopotentials of {'; of '.join(known)}"
+        return f"GTH pseudopotentials of {'; of '.join(known)}"
 
 
 def _words(value: Any) -> str:

@@ -17,7 +17,7 @@ from kepton.principles import gth
 from kepton.principles.gth import Entry
 from kepton.principles.periodic import PeriodicProgram, without_result
 from kepton.principles.principle import Refusal
-from kepton.principles.program import Place, executable
+from kepton.principles.program import Place
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,6 @@ MIXING = (
     ("PULAY_MIXING", 0.05, 12),
 )
 """Method, weight of the new density and number of old ones of attempts by diagonalisation"""
-CYCLES = 100
 EMPTY = 4
 """Orbitals for each atom beside the filled ones, where occupations are smeared"""
 INPUT = "cp2k.inp"
@@ -92,6 +91,7 @@ class CP2K(PeriodicProgram):
     XC: ClassVar[tuple[str, ...]] = tuple(FUNCTIONALS)
     OUTPUT: ClassVar[str] = "cp2k.out"
     ATTEMPTS: ClassVar[int] = len(MIXING)
+    LEAST_MIXING: ClassVar[float] = MIXING[-1][1]
     FRACTIONAL: ClassVar[bool] = False
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class CP2K(PeriodicProgram):
         scf: dict[str, Any] = {
             "SCF_GUESS": "ATOMIC",
             "EPS_SCF": ACCURACIES[self.accuracy].convergence,
-            "MAX_SCF": CYCLES,
+            "MAX_SCF": self.CYCLES,
             "&PRINT": {"&RESTART OFF": {}},
         }
         if not self.smearing_eV and attempt == 0:
@@ -219,26 +219,14 @@ class CP2K(PeriodicProgram):
             raise without_result("CP2K", output)
         return found[0]
 
-    @property
-    def _unconverged(self) -> str:
-        remedy = "" if self.smearing_eV else "; a metal needs smearing_eV = 0.1, say"
-        return (
-            f"The SCF of CP2K did not converge in {len(MIXING)} times {CYCLES} cycles, with "
-            f"mixing down to {MIXING[-1][1]:g}{remedy}."
-        )
-
     @staticmethod
-    def availability() -> tuple[bool, str]:
-        """Whether it works on this machine, and its version or how to get it."""
-        path = executable("cp2k")
-        if path is None:
-            return False, CP2K.INSTALL
+    def _covered() -> str:
         known = [
             f"{xc.upper()} for {len(found)} elements"
             for xc in FUNCTIONALS
             if (found := available(installed(), xc, DOUBLE))
         ]
-        return True, f"{path}; {'; '.join(known) or 'basis sets of a folder that you name'}"
+        return "; ".join(known) or "basis sets of a folder that you name"
 
 
 def installed() -> Path:

@@ -18,7 +18,7 @@ from kepton.errors import InputError
 from kepton.principles import pseudopotentials
 from kepton.principles.periodic import PeriodicProgram, without_result
 from kepton.principles.principle import Refusal
-from kepton.principles.program import Place, executable
+from kepton.principles.program import Place
 from kepton.principles.pseudopotentials import Pseudopotential
 
 
@@ -40,13 +40,12 @@ ACCURACIES = {
     "normal": Accuracy(1.0, 1e-8),
     "tight": Accuracy(1.5, 1e-9),
 }
-ATTEMPTS = (
+LADDER = (
     {"mixing_beta": 0.7},
     {"mixing_beta": 0.3, "mixing_ndim": 12},
     {"mixing_beta": 0.1, "mixing_mode": "local-TF", "diagonalization": "cg"},
 )
 """Of the SCF, each tried where the one before did not converge"""
-CYCLES = 100
 INPUT, SCRATCH = "pw.in", "scratch"
 SPIN = 0.5
 """Initial polarisation of every atom where electrons are unpaired"""
@@ -80,7 +79,8 @@ class Espresso(PeriodicProgram):
     INSTALL: ClassVar[str] = "Debian: apt-get install quantum-espresso quantum-espresso-data"
     XC: ClassVar[tuple[str, ...]] = ("pbe", "pbesol", "lda", "blyp", "tpss")
     OUTPUT: ClassVar[str] = "pw.out"
-    ATTEMPTS: ClassVar[int] = len(ATTEMPTS)
+    ATTEMPTS: ClassVar[int] = len(LADDER)
+    LEAST_MIXING: ClassVar[float] = LADDER[-1]["mixing_beta"]
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
         files = self._files(symbols)
@@ -145,7 +145,7 @@ class Espresso(PeriodicProgram):
             "pseudo_dir": SCRATCH,
         }
         convergence = ACCURACIES[self.accuracy].convergence_Ry * len(atoms)
-        electrons = {"conv_thr": convergence, "electron_maxstep": CYCLES} | ATTEMPTS[attempt]
+        electrons = {"conv_thr": convergence, "electron_maxstep": self.CYCLES} | LADDER[attempt]
         mesh = self.mesh(frames)
         stream = io.StringIO()
         write_espresso_in(
@@ -183,19 +183,8 @@ class Espresso(PeriodicProgram):
             raise without_result("pw.x", output)
         return ase.io.read(output, format="espresso-out")  # pyright: ignore
 
-    @property
-    def _unconverged(self) -> str:
-        return (
-            f"The SCF of pw.x did not converge in {len(ATTEMPTS)} times {CYCLES} cycles, with "
-            f"mixing_beta down to {ATTEMPTS[-1]['mixing_beta']}."
-        )
-
     @staticmethod
-    def availability() -> tuple[bool, str]:
-        """Whether it works on this machine, and its version or how to get it."""
-        path = executable("pw.x")
-        if path is None:
-            return False, Espresso.INSTALL
+    def _covered() -> str:
         known = []
         for xc in ("pbe", "lda"):
             files = pseudopotentials.available(pseudopotentials.DEBIAN, xc)
@@ -204,4 +193,4 @@ class Espresso(PeriodicProgram):
                 f"{xc.upper()} for {', '.join(sorted(files)) or 'no element'} (Debian) and "
                 f"{len(others)} others (GTH, from PySCF)"
             )
-        return True, f"{path}; pseudopotentials of {'; of '.join(known)}"
+        return f"pseudopotentials of {'; of '.join(known)}"

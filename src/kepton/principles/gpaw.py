@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 
 import ase
 import numpy as np
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from kepton.atoms import Frames
 from kepton.errors import InputError
 from kepton.principles import gpaw_calculation
-from kepton.principles.periodic import PeriodicProgram, without_result
+from kepton.principles.periodic import PeriodicProgram, answered, without_result
 from kepton.principles.principle import Refusal
 from kepton.principles.program import Place
 
@@ -45,7 +44,7 @@ ACCURACIES = {
     "normal": Accuracy(450.0, 1e-6, 1e-6),
     "tight": Accuracy(700.0, 1e-7, 1e-7),
 }
-ATTEMPTS: tuple[dict[str, Any], ...] = (
+LADDER: tuple[dict[str, Any], ...] = (
     {},
     {"mixer": {"backend": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 50}},
     {
@@ -54,7 +53,6 @@ ATTEMPTS: tuple[dict[str, Any], ...] = (
     },
 )
 """Of the SCF, each tried where the one before did not converge"""
-CYCLES = 100
 FUNCTIONALS = {"pbe": "PBE", "lda": "LDA", "rpbe": "RPBE"}
 SCRIPT, INPUT = "calculation.py", "gpaw.json"
 SPIN = 1.0
@@ -84,7 +82,8 @@ class GPAW(PeriodicProgram):
     INSTALL: ClassVar[str] = "pip install 'kepton[gpaw]', see docs/how-to/solids.md"
     XC: ClassVar[tuple[str, ...]] = tuple(FUNCTIONALS)
     OUTPUT: ClassVar[str] = "gpaw.out"
-    ATTEMPTS: ClassVar[int] = len(ATTEMPTS)
+    ATTEMPTS: ClassVar[int] = len(LADDER)
+    LEAST_MIXING: ClassVar[float] = LADDER[-1]["mixer"]["beta"]
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
         accuracy = ACCURACIES[self.accuracy]
@@ -139,8 +138,8 @@ class GPAW(PeriodicProgram):
             "symmetry": {"point_group": False},
             "occupations": occupations,
             "convergence": {"density": accuracy.density, "energy": accuracy.energy_eV},
-            "maxiter": CYCLES,
-            **ATTEMPTS[attempt],
+            "maxiter": self.CYCLES,
+            **LADDER[attempt],
         }
         return json.dumps({"atoms": structure, "settings": settings}, indent=1)
 
@@ -162,31 +161,19 @@ class GPAW(PeriodicProgram):
             raise without_result("GPAW", output)
         if not self.smearing_eV and np.ptp(result["electrons"]) > 1e-6:
             raise Refusal("GPAW found a metal, with smearing_eV = 0; give smearing_eV = 0.1, say.")
-        atoms = ase.Atoms(["X"] * len(result["forces"]))
-        atoms.calc = SinglePointCalculator(
-            atoms,
-            energy=result["energy"],
-            free_energy=result["energy"],
-            forces=np.array(result["forces"]),
-            stress=np.array(result["stress"]),
-        )
-        return atoms
+        return answered(result["energy"], np.array(result["forces"]), np.array(result["stress"]))
 
-    @property
-    def _unconverged(self) -> str:
-        remedy = "" if self.smearing_eV else "; a metal needs smearing_eV = 0.1, say"
-        return (
-            f"The SCF of GPAW did not converge in {len(ATTEMPTS)} times {CYCLES} cycles, with "
-            f"mixing down to {ATTEMPTS[-1]['mixer']['beta']}{remedy}."
-        )
-
-    @staticmethod
-    def availability() -> tuple[bool, str]:
+    @classmethod
+    def availability(cls) -> tuple[bool, str]:
         """Whether it works on this machine, and its version or how to get it."""
         if importlib.util.find_spec("gpaw") is None:
-            return False, GPAW.INSTALL
+            return False, cls.INSTALL
+        return True, f"gpaw {importlib.metadata.version('gpaw')}; {cls._covered()}"
+
+    @staticmethod
+    def _covered() -> str:
         known = [f"{xc.upper()} for {len(available(xc))} elements" for xc in FUNCTIONALS]
-        return True, f"gpaw {importlib.metadata.version('gpaw')}; setups: {'; '.join(known)}"
+        return f"setups: {'; '.join(known)}"
 
 
 def setups() -> list[Path]:

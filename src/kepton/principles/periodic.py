@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 import ase
 import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from kepton.atoms import Frames, Label
 from kepton.elt import Failure
 from kepton.errors import InputError
 from kepton.principles.principle import Refusal, answer, check_electrons, nearest
-from kepton.principles.program import Place, check_program, workplace
+from kepton.principles.program import Place, check_program, executable, workplace
 
 K_SPACINGS_PER_A = {"draft": 0.4, "normal": 0.25, "tight": 0.15}
 """Largest distance of k-points along a reciprocal vector (2 pi included), by accuracy"""
@@ -65,6 +66,10 @@ class PeriodicProgram(ABC):
     XC: ClassVar[tuple[str, ...]]
     OUTPUT: ClassVar[str]
     ATTEMPTS: ClassVar[int]
+    CYCLES: ClassVar[int] = 100
+    """Of the SCF in an attempt, at most"""
+    LEAST_MIXING: ClassVar[float]
+    """Share of the new density in the last attempt"""
     FRACTIONAL: ClassVar[bool] = True
     """Whether it shares an odd electron out where occupations are smeared"""
 
@@ -167,7 +172,11 @@ class PeriodicProgram(ABC):
                 if result is not None:
                     return self._labelled(frames, result, number)
                 output.rename(place.folder / f"attempt-{number}.out")
-        raise Refusal(self._unconverged)
+        remedy = "" if self.smearing_eV else "; a metal needs smearing_eV = 0.1, say"
+        raise Refusal(
+            f"The SCF of {self.PROGRAM} did not converge in {self.ATTEMPTS} times {self.CYCLES} "
+            f"cycles, with mixing down to {self.LEAST_MIXING:g}{remedy}."
+        )
 
     def _labelled(self, frames: Frames, result: ase.Atoms, attempt: int) -> Label:
         virial = np.full((3, 3), np.nan)
@@ -210,15 +219,33 @@ class PeriodicProgram(ABC):
             Refusal: it said that something else is wrong, or nothing that can be read
         """
 
-    @property
+    @classmethod
+    def availability(cls) -> tuple[bool, str]:
+        """Whether it works on this machine, and its version or how to get it."""
+        path = executable(cls.command)
+        return (True, f"{path}; {cls._covered()}") if path else (False, cls.INSTALL)
+
+    @staticmethod
     @abstractmethod
-    def _unconverged(self) -> str:
-        """The reason of a label for which no attempt converged."""
+    def _covered() -> str:
+        """For how many elements there is what it needs, in words."""
 
 
 def reciprocal(frames: Frames) -> np.ndarray:
     """(b, 3, 3) rows are the reciprocal vectors, 2 pi included, 1/Å."""
     return 2 * np.pi * np.swapaxes(np.linalg.inv(np.asarray(frames.cell, float)), 1, 2)
+
+
+def answered(energy: float, forces: np.ndarray, stress: np.ndarray) -> ase.Atoms:
+    """What a program said, as ASE's readers give it; there is no species.
+
+    Args:    energy: free, eV;  forces: (n, 3) eV/Å;  stress: (3, 3) or Voigt's (6,) eV/Å^3
+    """
+    atoms = ase.Atoms(["X"] * len(forces))
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=energy, free_energy=energy, forces=forces, stress=stress
+    )
+    return atoms
 
 
 def without_result(program: str, output: Path) -> Refusal:
