@@ -1,5 +1,7 @@
 """A Deep Potential by the compiled kernel: all of it, all members, in one pass over the atoms."""
 
+from typing import TypeGuard
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from kepton.atoms.frames import Frames
 from kepton.atoms.neighbors import Neighbors
 from kepton.kernels import library
 from kepton.machine import threads
+from kepton.potential.architecture import Architecture
 from kepton.potential.deep_potential import BASIS_WIDTH, DeepPotential
 from kepton.potential.derive import Answer
 from kepton.potential.zbl import DECAYS, WEIGHTS, pair_table
@@ -16,8 +19,10 @@ from kepton.potential.zbl import DECAYS, WEIGHTS, pair_table
 OPERATIONS = {"float32": "kepton_deep_potential_f32", "float64": "kepton_deep_potential_f64"}
 
 
-def knows(members: DeepPotential) -> bool:
+def knows(members: Architecture) -> TypeGuard[DeepPotential]:
     """Whether the kernel knows what this model is made of."""
+    if not isinstance(members, DeepPotential):
+        return False
     config = members.config
     return not members.exact and config.activation[1] == "tanh" and config.basis > 0
 

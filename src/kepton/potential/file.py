@@ -17,7 +17,6 @@ from kepton.model_file import pack, unpack
 from kepton.potential import deepmd_kit
 from kepton.potential.architectures import ARCHITECTURES
 from kepton.potential.compiled import knows, tables
-from kepton.potential.deep_potential import DeepPotential
 from kepton.potential.ensemble import Ensemble
 
 SUFFIXES = (".kepton", *deepmd_kit.SUFFIXES)
@@ -45,7 +44,7 @@ def to_bytes(
         f"statistics.{part}": np.array(value, order="C")
         for part, value in members.statistics.items()
     }
-    if with_tables and isinstance(members, DeepPotential) and knows(members):
+    if with_tables and knows(members):
         derived = jax.jit(tables)(members.with_dtype(jnp.float64))
         tensors |= {
             f"kernel.{part}": np.array(value, np.float32 if part in NETS else None, order="C")

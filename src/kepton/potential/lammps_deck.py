@@ -6,6 +6,7 @@ Source: LAMMPS, `read_data`, `fix nvt`, `fix langevin`, `fix temp/csvr`, `fix pa
 
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import ase
@@ -15,11 +16,11 @@ from ase.data import chemical_symbols
 from kepton.atoms.frames import Frames
 from kepton.dynamics.cell_rescaling import check_cells
 from kepton.errors import InputError
+from kepton.potential.compiled import knows
 from kepton.potential.conversion import convert_model
 from kepton.potential.ensemble import Ensemble, check_elements
-from kepton.potential.file import load_ensemble, save
 from kepton.potential.lammps import conversions, graphs, interactions
-from kepton.potential.lammps_plugin import PLUGIN, usable
+from kepton.potential.lammps_plugin import PLUGIN
 from kepton.potential.molecular_dynamics import Settings, check_overlap
 
 VACUUM = 10.0
@@ -51,8 +52,9 @@ def write_deck(
         check_cells(frames)
     folder.mkdir(parents=True, exist_ok=True)
     names = [chemical_symbols[z] for z in ensemble.species]
-    pair = _by_plugin if PLUGIN.is_file() and usable(ensemble) else _by_deepmd_kit
-    interaction, watching, columns, conversion = pair(folder, model, ensemble, names, settings)
+    several = ensemble.size > 1
+    by_plugin = PLUGIN.is_file() and knows(ensemble.members)
+    pair = (_by_plugin if by_plugin else _by_deepmd_kit)(folder, model, names, several, settings)
     structure = start.copy()
     if not start.pbc.any():
         structure.center(vacuum=VACUUM)
@@ -64,21 +66,21 @@ def write_deck(
     lines = [
         *("units metal", "atom_style atomic", f"boundary {boundary}", "read_data start.data"),
         *(["change_box all triclinic"] if _sheared(settings) else []),
-        *interaction,
+        *pair.interaction,
         "neighbor 1.0 bin",
         f"timestep {settings.timestep_fs / 1000:g}",
         f"velocity all create {settings.temperature_K:g} {settings.seed + 1}{still}",
         *_fixes(settings),
-        *watching,
+        *pair.watching,
         "thermo_style custom step time temp pe ke etotal press vol density",
         f"thermo {settings.every}",
-        f"dump 1 all custom {settings.every} md.dump id type xu yu zu vx vy vz{columns}",
+        f"dump 1 all custom {settings.every} md.dump id type xu yu zu vx vy vz{pair.columns}",
         "dump_modify 1 sort id",
         f"run {steps}",
     ]
     (folder / "in.lammps").write_text("\n".join(lines) + "\n")
-    commands = [*conversion, "lmp -in in.lammps"]
-    needed = "DeePMD-kit and its LAMMPS are (deepmd-kit[lmp,cpu])" if conversion else "LAMMPS is"
+    commands = [*pair.conversions, "lmp -in in.lammps"]
+    needed = "LAMMPS is" if by_plugin else "DeePMD-kit and its LAMMPS are (deepmd-kit[lmp,cpu])"
     told = [f"Run in this folder, where {needed}:", *commands]
     told.append("On several cores, one rank each: mpirun -np 16 lmp -in in.lammps")
     if settings.ensemble == "npt":
@@ -87,36 +89,52 @@ def write_deck(
     return commands
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """How LAMMPS evaluates the potential.
+
+    Args:
+        interaction: lines of the input that say what acts between atoms
+        watching: those that tell the deviation of the members
+        columns: of the dump beside positions and velocities
+        conversions: commands that make the files which LAMMPS reads
+    """
+
+    interaction: list[str]
+    watching: list[str]
+    columns: str
+    conversions: list[str]
+
+
 def _by_plugin(
-    folder: Path, model: Path, ensemble: Ensemble, names: list[str], settings: Settings
-) -> tuple[list[str], list[str], str, list[str]]:
-    """Lines of the interaction and of what watches the run, columns of its dump; no conversion."""
-    save(folder / "model.kepton", ensemble, load_ensemble(model)[1])
+    folder: Path, model: Path, names: list[str], several: bool, settings: Settings
+) -> _Pair:
+    convert_model(model, folder / "model.kepton")
     interaction = [
         *(f"plugin load {PLUGIN}", "pair_style kepton model.kepton"),
         f"pair_coeff * * {' '.join(names)}",
     ]
-    if ensemble.size == 1:
-        return interaction, [], "", []
+    if not several:
+        return _Pair(interaction, [], "", [])
+    every = settings.every
     watching = [
-        f"fix deviation all pair {settings.every} kepton deviation 1",
+        f"fix deviation all pair {every} kepton deviation 1",
         "compute deviation all reduce max f_deviation",
-        f"fix 3 all ave/time {settings.every} 1 {settings.every} c_deviation file model_devi.out",
+        f"fix 3 all ave/time {every} 1 {every} c_deviation file model_devi.out",
     ]
-    return interaction, watching, " f_deviation", []
+    return _Pair(interaction, watching, " f_deviation", [])
 
 
 def _by_deepmd_kit(
-    folder: Path, model: Path, ensemble: Ensemble, names: list[str], settings: Settings
-) -> tuple[list[str], list[str], str, list[str]]:
-    """The same, and the commands that convert the models."""
+    folder: Path, model: Path, names: list[str], several: bool, settings: Settings
+) -> _Pair:
     files = convert_model(model, folder / "model.dp").files
     models = [path for path in files if path.suffix == ".dp"]
     table = next((path for path in files if path not in models), None)
     deepmd = graphs(models)
-    if ensemble.size > 1:
+    if several:
         deepmd += f" out_file model_devi.out out_freq {settings.every}"
-    return interactions(deepmd, names, table), [], "", conversions(models)
+    return _Pair(interactions(deepmd, names, table), [], "", conversions(models))
 
 
 def run_deck(folder: Path, commands: list[str]) -> bool:

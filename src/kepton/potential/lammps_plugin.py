@@ -15,9 +15,6 @@ from pathlib import Path
 import kepton.kernels
 from kepton.errors import InputError
 from kepton.kernels.compiling import compile_library
-from kepton.potential.compiled import knows
-from kepton.potential.deep_potential import DeepPotential
-from kepton.potential.ensemble import Ensemble
 
 KERNELS = Path(kepton.kernels.__file__).parent
 PLUGIN = KERNELS / "keptonplugin.so"
@@ -56,11 +53,6 @@ def compile_plugin(target: Path = PLUGIN, headers: Path | None = None) -> None:
             f"last words: {complaint[-1000:]}"
         )
     scratch.replace(target)
-
-
-def usable(ensemble: Ensemble) -> bool:
-    """Whether the plugin can evaluate a model."""
-    return isinstance(ensemble.members, DeepPotential) and knows(ensemble.members)
 
 
 def _package_headers() -> Path:
