@@ -395,10 +395,18 @@ def test_a_crystal_is_validated_beside_its_principle(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("plane", "words"),
-    [("11", "Miller"), ("111", "the vacuum above a slab would close")],
+    ("change", "words"),
+    [
+        (("atoms = 4", 'surfaces = "11"'), "Miller"),
+        (("atoms = 4", 'surfaces = "111"'), "the vacuum above a slab would close"),
+        (('crystal = "Cu"\natoms = 4', 'structure = "Cu.xyz"\nvacancies = true'), "none is named"),
+        (('kind = "ase"', 'kind = "cp2k"\ncommand = "nowhere"'), "needs the program 'nowhere'"),
+    ],
 )
-def test_surfaces_that_cannot_be_explored(tmp_path, plane, words):
-    text = COPPER.replace("atoms = 4", f'atoms = 4\nsurfaces = "{plane}"')
+def test_crystals_and_programs_that_are_not_there(tmp_path, change, words):
+    (tmp_path / "Cu.xyz").write_text("1\n\nCu 0 0 0\n")
+    text = COPPER.replace(*change)
+    if "structure" in text:
+        text = text.replace("volume_change", "# volume_change").replace("pressure", "# pressure")
     (tmp_path / "copper.toml").write_text(text)
     assert words in " ".join(kepton("run", "copper.toml", cwd=tmp_path, check=2).stderr.split())

@@ -143,11 +143,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
             principle = principle.settled(frames)
     exploration = _exploration(file.explore)
     _check_cells(exploration, structures)
-    if file.system.surfaces and exploration.pressure_GPa is not None:
-        raise InputError(
-            "[explore] pressure_GPa with [system] surfaces: the vacuum above a slab would close; "
-            "give volume_change instead, or explore the surfaces in a campaign of their own."
-        )
+    _check_crystals(file.system, exploration)
     learner, runner = _recipes(file, structures)
     asked = goal(file.target.force_error, file.target, file.budget, file.run)
     problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
@@ -243,7 +239,7 @@ def _principle(options: dict[str, Any], folder: Path) -> Any:
                 f"{getattr(types[name], '__name__', types[name])}."
             )
     works, how = engine.availability()
-    if not works:
+    if not works and "command" not in options:  # a program that is named is looked for by itself
         raise InputError(f"kind = {kind!r} does not work on this machine: {how}")
     for name, expected in types.items():
         if expected is Path and name not in options:
@@ -292,6 +288,21 @@ def _exploration(explore: Explore) -> ExploreConfig:
     if shear is None:
         shear = SHEAR * max(map(abs, change))
     return ExploreConfig(**chosen, strain=Strain(change, shear))
+
+
+def _check_crystals(system: System, exploration: ExploreConfig) -> None:
+    """Raise InputError where what stands beside crystals has none, or would not last."""
+    for name in ("vacancies", "interstitials", "surfaces"):
+        if getattr(system, name) and not system.crystal:
+            raise InputError(
+                f"[system] {name} are those of a crystal, and none is named; give crystal = 'Cu', "
+                f"say, or leave {name} out and give files that hold them: structure = [...]."
+            )
+    if system.surfaces and exploration.pressure_GPa is not None:
+        raise InputError(
+            "[explore] pressure_GPa with [system] surfaces: the vacuum above a slab would close; "
+            "give volume_change instead, or explore the surfaces in a campaign of their own."
+        )
 
 
 def _check_cells(exploration: ExploreConfig, structures: list[Frames]) -> None:
