@@ -10,13 +10,13 @@ import time
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from kepton.errors import InputError, LeftOut
+from kepton.errors import InputError, LeftOut, did_you_mean
 
 CERTIFIED, FAILED, WRONG_INPUT, BUDGET_ENDED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -528,29 +528,40 @@ def solve(
 @principle_app.command()
 def converge(
     structure: Annotated[Path, typer.Argument(help="A periodic structure: anything ASE reads.")],
-    xc: Annotated[str, typer.Option(help="Functional: pbe, pbesol, lda, ...")] = "pbe",
+    kind: Annotated[str, typer.Option(help="espresso, cp2k, abinit or gpaw.")] = "espresso",
+    xc: Annotated[str, typer.Option(help="Functional: pbe, lda, ...")] = "pbe",
     accuracy: Annotated[str, typer.Option(help="What is held while the other varies.")] = "normal",
     pseudopotentials: Annotated[
-        Path | None, typer.Option(help="Folder of UPF files; default: Debian's.")
+        Path | None, typer.Option(help="Folder of UPF files, for espresso; default: Debian's.")
     ] = None,
     force: Annotated[float, typer.Option(min=0.0, help="Wanted error of forces, meV/Å.")] = 10.0,
     stress: Annotated[float, typer.Option(min=0.0, help="Wanted error of stress, GPa.")] = 0.2,
 ) -> None:
-    """Errors of Quantum ESPRESSO against cutoff and k-points, and what to choose."""
+    """Errors of a periodic engine against cutoff and k-points, and what to choose."""
     from kepton.atoms import Frames
     from kepton.atoms.files import read_structures
-    from kepton.principles import Espresso
+    from kepton.principles import PERIODIC
     from kepton.principles.convergence import converge, recommended
     from kepton.terminal import convergence_table
 
+    if kind not in PERIODIC:
+        raise InputError(
+            f"--kind {kind} has no cutoff and mesh of k-points{did_you_mean(kind, PERIODIC)}; give "
+            f"one of {', '.join(PERIODIC)}."
+        )
+    settings: dict[str, Any] = {"xc": xc, "accuracy": accuracy}
+    if pseudopotentials is not None:
+        if kind != "espresso":
+            raise InputError(f"--pseudopotentials is for espresso; {kind} has its own.")
+        settings["pseudopotentials"] = pseudopotentials
     frames = Frames.from_ase([read_structures(structure)[-1]])
-    principle = Espresso(xc=xc, accuracy=accuracy, pseudopotentials=pseudopotentials)
+    principle = PERIODIC[kind](**settings)
     principle.check(frames)
     for name, rows in converge(principle, frames):
         console.print(convergence_table(name, rows))
         best = recommended(rows, force, stress)
         told = (
-            f"cutoff_Ry = {best.cutoff_Ry:g}, density_cutoff_Ry = {best.density_cutoff_Ry:g}"
+            ", ".join(f"{setting} = {value:g}" for setting, value in best.cutoffs.items())
             if name == "cutoff"
             else f"a mesh of {' x '.join(map(str, best.mesh))}"
         )

@@ -1,4 +1,4 @@
-"""Where labels are computed: processes of this machine, or workers that Parsl or MPI start."""
+"""Where work is done: in processes of this machine, or by workers that Parsl or MPI start."""
 
 import importlib
 import multiprocessing
@@ -8,20 +8,34 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kepton.elt.labelling import WorkerDied
+from kepton.elt.remote import WorkerDied
 from kepton.errors import InputError, did_you_mean
 
 KINDS = ("processes", "parsl", "mpi")
+MODELS = "models"
+"""Label of the executor of Parsl that works on models, where there is one"""
 
 
-def executor(kind: str, workers: int, parsl: Path | None) -> Callable[[], Executor]:
-    """What makes an executor, anew whenever it is called.
+class Executors(NamedTuple):
+    """What makes executors, anew whenever it is called.
+
+    Args:
+        labels: for the principle
+        models: for exploration, training, distillation and audits; none: the campaign's own process
+    """
+
+    labels: Callable[[], Executor]
+    models: Callable[[], Executor] | None = None
+
+
+def executors(kind: str, workers: int, parsl: Path | None) -> Executors:
+    """Where a campaign's work is done.
 
     Args:
         kind: one of KINDS
@@ -32,15 +46,22 @@ def executor(kind: str, workers: int, parsl: Path | None) -> Callable[[], Execut
     """
     match kind:
         case "processes":
-            return lambda: process_pool(workers)
+            return Executors(lambda: process_pool(workers))
         case "parsl":
             _needs("parsl", "parsl")
             config = partial(_parsl_config, parsl, workers)
-            config()
-            return lambda: ParslPool(config)
+            known, kernel = [one.label for one in config().executors], _Kernel(config)
+            others = [label for label in known if label != MODELS]
+            if not others:
+                raise InputError(
+                    f"[run] parsl = '{parsl}' has no executor but {MODELS!r}, which computes no "
+                    "labels; add one for them."
+                )
+            models = (lambda: ParslPool(kernel, [MODELS])) if MODELS in known else None
+            return Executors(lambda: ParslPool(kernel, others), models)
         case "mpi":
             mpi = _needs("mpi4py.futures", "mpi")
-            return lambda: mpi.MPIPoolExecutor(workers)
+            return Executors(lambda: mpi.MPIPoolExecutor(workers))
     raise InputError(
         f"[run] executor = {kind!r} is not known{did_you_mean(kind, KINDS)}; give one of "
         f"{', '.join(KINDS)}."
@@ -121,45 +142,72 @@ def _worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+class _Kernel:
+    """Parsl itself: started when it is first needed, and anew after it has ended.
+
+    Args:    config: makes a `parsl.Config`
+    """
+
+    def __init__(self, config: Callable[[], Any]):
+        self._config, self._running = config, None
+
+    def running(self) -> Any:
+        import parsl
+
+        # Parsl starts its own programs by name, and those stand beside the interpreter
+        programs = str(Path(sys.executable).parent)
+        if programs not in os.environ["PATH"].split(os.pathsep):
+            os.environ["PATH"] = os.pathsep.join([programs, os.environ["PATH"]])
+        if self._running is None:
+            self._running = parsl.DataFlowKernel(self._config())
+        return self._running
+
+    def give_up(self, kernel: Any) -> None:
+        if self._running is kernel:
+            self._running = None
+            threading.Thread(target=kernel.cleanup).start()
+
+    def end(self, wait: bool) -> None:
+        kernel, self._running = self._running, None
+        if kernel is not None:
+            if wait:
+                kernel.wait_for_current_tasks()
+            kernel.cleanup()
+
+
 class ParslPool(Executor):
     """Workers that Parsl starts, on Slurm, PBS, Kubernetes and others, or here.
 
     A task whose worker or manager was lost raises `WorkerDied`. Parsl starts others; where it gives
     up, since too many of its jobs ended with an error, it is started anew.
 
-    Args:    config: makes a `parsl.Config`
+    Args:
+        kernel: shared by the pools of one configuration; all end together
+        executors: labels of those of its executors that do the work
     Source:  Babuji et al., HPDC 2019, 25
     """
 
-    def __init__(self, config: Callable[[], Any]):
+    def __init__(self, kernel: _Kernel, executors: Sequence[str]):
         from parsl.executors.errors import BadStateException, ExecutorError
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
-        # Parsl starts its own programs by name, and those stand beside the interpreter
-        programs = str(Path(sys.executable).parent)
-        if programs not in os.environ["PATH"].split(os.pathsep):
-            os.environ["PATH"] = os.pathsep.join([programs, os.environ["PATH"]])
         self._lost = (ManagerLost, WorkerLost)
         self._given_up = (BadStateException, ExecutorError)
-        self._config, self._kernel, self._apps = config, None, {}
+        self._kernel = kernel
+        self._executors: Any = list(executors)
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """A future of fn(*args, **kwargs), on one of the workers."""
-        import parsl
         from parsl.app.python import PythonApp
 
-        kernel = self._kernel
-        if kernel is None:
-            kernel = parsl.DataFlowKernel(self._config())
-            self._kernel, self._apps = kernel, {}
-        app = self._apps.setdefault(fn, PythonApp(fn, data_flow_kernel=kernel))
+        kernel = self._kernel.running()
+        app = PythonApp(fn, data_flow_kernel=kernel, executors=self._executors)
         future: Future = Future()
 
         def done(task: Future) -> None:
             error = task.exception()
-            if isinstance(error, self._given_up) and self._kernel is kernel:
-                self._kernel = None
-                threading.Thread(target=kernel.cleanup).start()
+            if isinstance(error, self._given_up):
+                self._kernel.give_up(kernel)
             if isinstance(error, (*self._lost, *self._given_up)):
                 future.set_exception(WorkerDied(str(error)))
             elif error is not None:
@@ -172,9 +220,4 @@ class ParslPool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End all workers; tasks that run are lost where they are not waited for."""
-        if self._kernel is None:
-            return
-        if wait and not cancel_futures:
-            self._kernel.wait_for_current_tasks()
-        self._kernel.cleanup()
-        self._kernel = None
+        self._kernel.end(wait and not cancel_futures)

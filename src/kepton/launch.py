@@ -49,9 +49,10 @@ def launch(
                 problem,
                 order.goal,
                 journal,
-                order.executor,
+                order.executors.labels,
                 order.workers,
                 publisher,
+                order.executors.models,
             )
             publisher.finish(result)
             journal.close()

@@ -301,11 +301,12 @@ def properties_table(compared: Sequence[Any]) -> Table:
 
 def convergence_table(name: str, rows: Sequence[Any]) -> Table:
     """Errors against cutoff or k-points: `kepton.principles.convergence.Row`."""
-    table = Table("cutoff, Ry", "mesh", "energy, meV/atom", "forces, meV/Å", "stress, GPa", "s")
+    names = " / ".join(rows[0].cutoffs)
+    table = Table(names, "mesh", "energy, meV/atom", "forces, meV/Å", "stress, GPa", "s")
     table.title = f"Against the finest {name}"
     for row in rows:
         table.add_row(
-            f"{row.cutoff_Ry:.1f} / {row.density_cutoff_Ry:.0f}",
+            " / ".join(f"{value:.1f}" for value in row.cutoffs.values()),
             " x ".join(map(str, row.mesh)),
             f"{row.energy:.2f}",
             f"{row.force:.2f}",

@@ -81,7 +81,7 @@ def validate(
     def by_principle(cells: Sequence[ase.Atoms]) -> list[Answer]:
         samples = [Frames.from_ase([cell]) for cell in cells]
         found = labels(
-            problem, order.goal, journal, samples, order.executor, order.workers, observer
+            problem, order.goal, journal, samples, order.executors.labels, order.workers, observer
         )
         return [_answer(cell, label) for cell, label in zip(cells, found)]
 

@@ -90,9 +90,9 @@ class Analytic:
             info={"stayed": float((~gone[-1]).mean())},
         )
 
-    def distil(self, models: Any, data: Sequence[float], key: int) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002
+    def distil(self, models: Any, data: Sequence[float], key: int):  # noqa: ARG002
         if not self.coarse:
-            return models, {}
+            return None
         return models | {"c": (1.0 + self.coarse) * models["c"]}, {}
 
     def audit(self, models: Any, count: int, key: int) -> Sequence[float | Failure]:  # noqa: ARG002

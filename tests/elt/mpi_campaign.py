@@ -7,11 +7,11 @@ from analytic import SMALL, Analytic, essence
 
 from kepton.elt.journal import Journal
 from kepton.elt.run import run
-from kepton.execution import executor
+from kepton.execution import executors
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     problem = Analytic(log=folder / "log", deadly=tuple(map(float, sys.argv[2:])) or (2.0, 2.0))
     journal = Journal(folder / "journal.db", problem.settings)
-    result = run(problem, SMALL, journal, executor("mpi", 2, None), 2)
+    result = run(problem, SMALL, journal, executors("mpi", 2, None).labels, 2)
     (folder / "essence").write_text(essence(result.state))

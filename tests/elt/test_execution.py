@@ -17,7 +17,7 @@ from analytic import SMALL, Analytic, climb, essence
 from kepton.elt.journal import Journal
 from kepton.elt.run import run
 from kepton.errors import InputError
-from kepton.execution import executor
+from kepton.execution import executors
 
 needs_parsl = pytest.mark.skipif(
     importlib.util.find_spec("parsl") is None, reason="parsl is not installed (kepton[parsl])"
@@ -91,7 +91,7 @@ def test_parsl_workers_killed_at_random_change_nothing(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "journal.db", problem.settings)
     killer = Killer(tmp_path / "parsl", problem.log, 6)
     killer.start()
-    result = run(problem, SMALL, journal, executor("parsl", 2, file), 2)
+    result = run(problem, SMALL, journal, executors("parsl", 2, file).labels, 2)
     killer.over.set()
     killer.join()
     assert killer.killed >= 4
@@ -111,7 +111,7 @@ def test_parsl_workers_killed_at_random_change_nothing(tmp_path, monkeypatch):
 def test_without_a_file_parsl_starts_workers_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    pool = executor("parsl", 1, None)()
+    pool = executors("parsl", 1, None).labels()
     try:
         assert pool.submit(pow, 2, 5).result(60) == 32
         with pytest.raises(ZeroDivisionError):
@@ -120,10 +120,49 @@ def test_without_a_file_parsl_starts_workers_here(tmp_path, monkeypatch):
         pool.shutdown()
 
 
+TWO = """
+import parsl
+from parsl.providers import LocalProvider
+
+def workers(label):
+    return parsl.HighThroughputExecutor(
+        label=label,
+        address="127.0.0.1",
+        loopback_address="127.0.0.1",
+        encrypted=True,
+        max_workers_per_node=1,
+        provider=LocalProvider(init_blocks=1, max_blocks=1, worker_init="export ROOM=" + label),
+    )
+
+config = parsl.Config(
+    executors=[workers("labels"), workers("models")], run_dir={run_dir!r}, usage_tracking=0
+)
+"""
+
+
+@needs_parsl
+def test_an_executor_of_parsl_for_models_does_that_work_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    file = tmp_path / "config.py"
+    file.write_text(TWO.format(run_dir=str(tmp_path / "parsl")))
+    made = executors("parsl", 1, file)
+    labels, models = made.labels(), made.models()
+    try:
+        assert {labels.submit(os.getenv, "ROOM").result(60) for _ in range(3)} == {"labels"}
+        assert {models.submit(os.getenv, "ROOM").result(60) for _ in range(3)} == {"models"}
+    finally:
+        models.shutdown()
+    # one kernel serves both, so it has ended for both, and starts anew when it is needed
+    try:
+        assert labels.submit(os.getenv, "ROOM").result(60) == "labels"
+    finally:
+        labels.shutdown()
+
+
 @needs_parsl
 def test_the_example_for_slurm_is_a_configuration():
     file = Path(__file__).resolve().parents[2] / "examples" / "parsl-slurm.py"
-    executor("parsl", 64, file)
+    executors("parsl", 64, file)
 
 
 @pytest.mark.skipif(
@@ -164,7 +203,7 @@ def test_workers_of_mpi_change_nothing(tmp_path, deadly):
 
 
 def test_processes_are_the_default():
-    with executor("processes", 1, None)() as pool:
+    with executors("processes", 1, None).labels() as pool:
         assert pool.submit(pow, 2, 5).result() == 32
 
 
@@ -174,6 +213,11 @@ def test_processes_are_the_default():
         ("config = 3", "defines no `config`"),
         ("config = 1 / 0", "cannot be run .ZeroDivisionError"),
         (None, "there is no such file"),
+        (
+            "import parsl\nconfig = parsl.Config("
+            "executors=[parsl.ThreadPoolExecutor(label='models')])",
+            "no executor but 'models'",
+        ),
     ],
 )
 @needs_parsl
@@ -182,15 +226,15 @@ def test_a_wrong_configuration_is_told(tmp_path, text, told):
     if text is not None:
         file.write_text(text)
     with pytest.raises(InputError, match=told):
-        executor("parsl", 2, file)()
+        executors("parsl", 2, file)
 
 
 def test_an_unknown_executor_is_told():
     with pytest.raises(InputError, match=r"'parsel' is not known \(did you mean 'parsl'\?\)"):
-        executor("parsel", 2, None)
+        executors("parsel", 2, None)
 
 
 def test_a_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py.futures", None)
     with pytest.raises(InputError, match=r"pip install 'kepton\[mpi\]'"):
-        executor("mpi", 2, None)
+        executors("mpi", 2, None)

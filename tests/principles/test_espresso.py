@@ -246,19 +246,3 @@ def test_a_label_agrees_with_a_run_by_hand(tmp_path):
     # the label's cycle ends at 2e-7 Ry, and forces err by the square root of such an energy
     assert label.energy[0] == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
     np.testing.assert_allclose(label.forces[0], atoms.get_forces(), atol=2e-3)
-
-
-@needs_espresso
-def test_convergence_is_told_against_the_finest(monkeypatch):
-    from kepton.principles import convergence
-
-    monkeypatch.setattr(convergence, "CUTOFFS", (0.7, 1.0))
-    monkeypatch.setattr(convergence, "SPACINGS", (2.5, 1.5, 1.4))
-    told = dict(convergence.converge(replace(COARSE, cutoff_Ry=15.0), silicon(0.0)))
-    assert [row.cutoff_Ry for row in told["cutoff"]] == [15.0, 21.429]
-    assert [row.mesh for row in told["k-points"]] == [(1, 1, 1), (2, 2, 2)]
-    for rows in told.values():
-        assert rows[0].force > 1.0
-        assert (rows[-1].energy, rows[-1].force, rows[-1].stress) == (0.0, 0.0, 0.0)
-        assert convergence.recommended(rows, 1e3, 1e3) == rows[0]
-        assert convergence.recommended(rows, 0.0, 0.0) == rows[-1]

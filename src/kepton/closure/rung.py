@@ -107,11 +107,10 @@ class ClosureProblem:
     def distil(
         self,
         models: Closure,
-        data: Sequence[Case],  # noqa: ARG002
-        key: int,  # noqa: ARG002
-    ) -> tuple[Closure, dict[str, Any]]:
-        """The ensemble itself: its mean closure is what is used, and costs what a member costs."""
-        return models, {}
+        data: Sequence[Case],
+        key: int,
+    ) -> None:
+        """Nothing: the ensemble's mean closure is what is used, and costs what a member costs."""
 
     def audit(self, models: Closure, count: int, key: int) -> Sequence[Case | Failure]:
         """Draws of the class; a Failure where the closed system breaks."""

@@ -1,12 +1,12 @@
 """`Order`: what a campaign file asks for, and `Publication`: what its rung makes public."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from kepton.elt.campaign import Goal, Measured
+from kepton.execution import Executors
 
 
 @runtime_checkable
@@ -60,7 +60,7 @@ class Order:
         publication: what it hands out
         goal: target, guarantees and budgets
         workers: labels at a time
-        executor: makes what they are computed on
+        executors: make what they are computed on, and what works on models
         choices: JSON of all else that must not change between runs
     """
 
@@ -69,7 +69,7 @@ class Order:
     publication: Publication
     goal: Goal
     workers: int
-    executor: Callable[[], Executor]
+    executors: Executors
     choices: dict[str, Any]
 
     @property

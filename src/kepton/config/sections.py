@@ -1,8 +1,7 @@
 """What all campaign files have in common: sections, and mistakes told with their remedy."""
 
 import tomllib
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kepton import cores
 from kepton.elt.campaign import Goal
 from kepton.errors import InputError, did_you_mean
-from kepton.execution import executor
+from kepton.execution import Executors, executors
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -71,14 +70,14 @@ def goal(error: float, target: Guarantee, budget: Budget, run: Run) -> Goal:
     return asked
 
 
-def workforce(run: Run, folder: Path) -> tuple[int, Callable[[], Executor]]:
-    """Labels in flight at a time, and what makes the executor that computes them.
+def workforce(run: Run, folder: Path) -> tuple[int, Executors]:
+    """Labels in flight at a time, and where they are computed and models made.
 
     Args:    folder: of the campaign file, to which paths are relative
     """
     workers = run.workers or cores()
     parsl = folder / Path(run.parsl).expanduser() if run.parsl else None
-    return workers, executor(run.executor, workers, parsl)
+    return workers, executors(run.executor, workers, parsl)
 
 
 def content_of(path: Path) -> dict[str, Any]:

@@ -9,16 +9,10 @@ from typing import Any
 
 from kepton.elt.journal import Journal, Outcome
 from kepton.elt.problem import Failure, Problem
+from kepton.elt.remote import LOST_ALLOWED, WorkerDied
 
 DEATHS_ALLOWED = 2
 """How often a sample may be alone with a worker that dies before it counts as a failure."""
-
-LOST_ALLOWED = 5
-"""How often the worker of a sample may die alone, by chance, before it counts as a failure"""
-
-
-class WorkerDied(Exception):
-    """The worker that computed one label died, and the executor goes on with others."""
 
 
 class Labelling:

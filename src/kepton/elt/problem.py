@@ -62,11 +62,14 @@ class Problem(Protocol):
         """Visit new configurations, from the labelled `data`, until deviation exceeds `trust`."""
         ...
 
-    def distil(self, models: Any, data: Sequence[Any], key: int) -> tuple[Any, dict[str, Any]]:
-        """Models to hand out, that answer as `models` do and cost less; or `models` themselves.
+    def distil(
+        self, models: Any, data: Sequence[Any], key: int
+    ) -> tuple[Any, dict[str, Any]] | None:
+        """Models to hand out, that answer as `models` do and cost less.
 
         Args:    data: labelled samples
-        Returns: them, and plain numbers for the journal and the report
+        Returns: them, and plain numbers for the journal and the report; None where `models`
+            themselves are handed out
         """
         ...
 

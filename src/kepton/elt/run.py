@@ -27,6 +27,7 @@ from kepton.elt.campaign import (
 from kepton.elt.journal import Event, Journal, Outcome
 from kepton.elt.labelling import Labelling
 from kepton.elt.problem import Failure, Problem
+from kepton.elt.remote import Modelling
 from kepton.elt.select import diverse
 from kepton.errors import InputError
 
@@ -81,6 +82,7 @@ def run(
     executor: Callable[[], Executor],
     workers: int = 1,
     observer: Observer | None = None,
+    models: Callable[[], Executor] | None = None,
 ) -> Result:
     """Climb one rung: explore, label, train, until an audit certifies the error or budgets end.
 
@@ -91,8 +93,11 @@ def run(
         executor: makes a `concurrent.futures.Executor`, anew whenever a worker has died
         workers: labels in flight at a time
         observer: hears of progress
+        models: makes an executor that explores, trains, distils and draws audits; none: all of it
+            is done here
     """
-    return _Run(problem, goal, journal, executor, workers, observer or Observer()).to_the_end()
+    observer = observer or Observer()
+    return _Run(problem, goal, journal, executor, workers, observer, models).to_the_end()
 
 
 def labels(
@@ -105,22 +110,23 @@ def labels(
     observer: Observer | None = None,
 ) -> list[Any | Failure]:
     """Labels of samples beside the campaign, each paid for once and kept in its journal."""
-    one = _Run(problem, goal, journal, executor, workers, observer or Observer())
+    one = _Run(problem, goal, journal, executor, workers, observer or Observer(), None)
     with closing(one.labelling):
         return one.labels(samples)
 
 
 class _Run:
-    def __init__(self, problem, goal, journal, executor, workers, observer):
+    def __init__(self, problem, goal, journal, executor, workers, observer, models):
         self.problem, self.goal, self.journal = problem, goal, journal
         self.observer = observer
         self.labelling = Labelling(problem, journal, executor, workers, observer.labelled)
+        self.modelling = Modelling(problem, models)
         self.campaign = Campaign(goal, workers)
         self.state = replay(journal, goal)
         self._restored: dict[int, Any] = {}
 
     def to_the_end(self) -> Result:
-        with closing(self.labelling):
+        with closing(self.labelling), closing(self.modelling):
             return self.steps()
 
     def labels(self, samples: Sequence[Any]) -> list[Any | Failure]:
@@ -181,7 +187,7 @@ class _Run:
                 return "labelled", self._label(action), {}
             case Train():
                 data = self._data(self.state.data)
-                models = self.problem.train(data, self.models, self.key(1))
+                models = self.modelling("train", data, self.models, self.key(1))
                 return (
                     "trained",
                     {"data": len(self.state.data)},
@@ -191,12 +197,13 @@ class _Run:
                 return self._explore(count)
             case Distil():
                 known = [self._sample(key) for key in self.state.data]
-                models, info = self.problem.distil(self.models, known, self.key(4))
-                if models is self.models:
+                distilled = self.modelling("distil", self.models, known, self.key(4))
+                if distilled is None:
                     return "distilled", {"model": self.state.model}, {}
+                models, info = distilled
                 return "distilled", info, {"model": self.problem.save(models)}
             case Audit(plan):
-                draws = self.problem.audit(self.runner, plan.draws, self.key(3))
+                draws = self.modelling("audit", self.runner, plan.draws, self.key(3))
                 samples = [d for d in draws if not isinstance(d, Failure)]
                 encoded = self._encoded(samples)
                 keys = iter(self._keys(encoded))
@@ -209,7 +216,7 @@ class _Run:
         target = self.goal.target
         trust = calibration.threshold(target, 0.9)
         known = [self._sample(key) for key in self.state.data]
-        seen = self.problem.explore(self.models, known, trust, self.key(2))
+        seen = self.modelling("explore", self.models, known, trust, self.key(2))
         failing = float(calibration.exceeds(seen.visited, target).mean())
         chosen, typical = [], []
         if not self.campaign.worth_an_audit(self.state, failing):

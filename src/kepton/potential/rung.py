@@ -133,10 +133,10 @@ class PotentialProblem:
 
     def distil(
         self, models: Ensemble, data: Sequence[Frames], key: int
-    ) -> tuple[Ensemble, dict[str, Any]]:
+    ) -> tuple[Ensemble, dict[str, Any]] | None:
         """The runner, taught by the learner."""
         if self.runner is None:
-            return models, {}
+            return None
         starts = list(self.structures)
         return distil(
             models,

@@ -123,7 +123,7 @@ class Diverged(InputError):
     Args:    best: what it had learnt by then, None where that is nothing
     """
 
-    def __init__(self, message: str, best: Ensemble | None):
+    def __init__(self, message: str, best: Ensemble | None = None):
         super().__init__(message)
         self.best = best
 

@@ -7,12 +7,13 @@ from kepton.principles.espresso import Espresso
 from kepton.principles.gpaw import GPAW
 from kepton.principles.principle import Principle, Program
 from kepton.principles.pyscf import PySCF
-from kepton.principles.registry import PRINCIPLES, doctor
+from kepton.principles.registry import PERIODIC, PRINCIPLES, doctor
 from kepton.principles.xtb import XTB
 
 __all__ = [
     "CP2K",
     "GPAW",
+    "PERIODIC",
     "PRINCIPLES",
     "XTB",
     "ASECalculator",

@@ -97,6 +97,10 @@ class Abinit(PeriodicProgram):
                 )
         return {symbol: known[symbol] for symbol in symbols}
 
+    def cutoffs(self, symbols: tuple[str, ...]) -> dict[str, float]:
+        """Of wave functions."""
+        return {"cutoff_Ry": self._cutoff(self._files(symbols))}
+
     def _cutoff(self, files: dict[str, Pseudopotential]) -> float:
         natural = max(file.cutoff_Ry for file in files.values())
         return self.cutoff_Ry or round(ACCURACIES[self.accuracy].cutoffs * natural, 3)

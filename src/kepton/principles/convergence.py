@@ -1,4 +1,4 @@
-"""Convergence of a plane-wave principle: what cutoff and mesh of k-points cost and bring."""
+"""Convergence of a periodic principle: what cutoff and mesh of k-points cost and bring."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,10 +9,10 @@ import numpy as np
 from kepton.atoms import Frames, Label
 from kepton.atoms.units import GIGAPASCAL
 from kepton.errors import InputError
-from kepton.principles.espresso import Espresso
+from kepton.principles.periodic import PeriodicProgram
 
 CUTOFFS = (0.6, 0.7, 0.85, 1.0, 1.25, 1.5)
-"""In units of those that the pseudopotentials suggest"""
+"""In units of those of a normal accuracy"""
 SPACINGS = (0.6, 0.5, 0.4, 0.3, 0.25, 0.2)
 """1/Å"""
 SHAKE = 0.1
@@ -24,15 +24,14 @@ class Row:
     """One calculation, and how far it is from the finest of its kind.
 
     Args:
-        cutoff_Ry, density_cutoff_Ry, mesh: its settings
+        cutoffs, mesh: its settings, cutoffs by their names
         energy: meV/atom
         force: root mean square over components, meV/Å
         stress: root mean square over components, GPa; nan where there is none
         seconds: it took
     """
 
-    cutoff_Ry: float
-    density_cutoff_Ry: float
+    cutoffs: dict[str, float]
     mesh: tuple[int, int, int]
     energy: float
     force: float
@@ -40,21 +39,21 @@ class Row:
     seconds: float
 
 
-def converge(principle: Espresso, frames: Frames) -> Iterator[tuple[str, list[Row]]]:
+def converge(principle: PeriodicProgram, frames: Frames) -> Iterator[tuple[str, list[Row]]]:
     """("cutoff", rows) and ("k-points", rows), each against the last row of its own.
 
-    Cutoffs are compared on the mesh of the principle, meshes with its cutoff.
+    Cutoffs are compared on the mesh of the principle, meshes with its cutoff. What else its
+    accuracy decides, such as the basis of CP2K, stays as it is.
 
     Args:    frames: one configuration, whose atoms are displaced by SHAKE
     Raises:  InputError: a label that failed
     """
     noise = np.random.default_rng(0).normal(size=frames.positions.shape)
     shaken = frames.with_positions(frames.positions + SHAKE * noise)
-    wave, density = principle.cutoffs(frames.symbols)
-    unit = principle.scale
+    normal = replace(principle, accuracy="normal").cutoffs(frames.symbols)
     series = {
         "cutoff": [
-            replace(principle, cutoff_Ry=wave * c / unit, density_cutoff_Ry=density * c / unit)
+            replace(principle, **{name: round(c * value, 1) for name, value in normal.items()})
             for c in CUTOFFS
         ],
         "k-points": list(
@@ -82,10 +81,12 @@ def converge(principle: Espresso, frames: Frames) -> Iterator[tuple[str, list[Ro
         )
 
 
-def _row(principle: Espresso, frames: Frames, label: Label, finest: Label, seconds: float) -> Row:
+def _row(
+    principle: PeriodicProgram, frames: Frames, label: Label, finest: Label, seconds: float
+) -> Row:
     atoms, volume = int(np.sum(frames.mask)), abs(np.linalg.det(np.asarray(frames.cell[0])))
     return Row(
-        *principle.cutoffs(frames.symbols),
+        principle.cutoffs(frames.symbols),
         principle.mesh(frames),
         1e3 * float(label.energy[0] - finest.energy[0]) / atoms,
         1e3 * _rms(np.asarray(label.forces) - np.asarray(finest.forces)),

@@ -126,6 +126,10 @@ class CP2K(PeriodicProgram):
                 )
         return {symbol: known[symbol] for symbol in symbols}
 
+    def cutoffs(self, symbols: tuple[str, ...]) -> dict[str, float]:
+        """Of the density."""
+        return {"cutoff_Ry": self._cutoff(self._chosen(symbols))}
+
     def _cutoff(self, chosen: dict[str, tuple[Entry, Entry]]) -> float:
         hardest = max(basis.largest for basis, _ in chosen.values())
         natural = max(ACCURACIES[self.accuracy].cutoff_Ry * hardest, LEAST_CUTOFF_RY)

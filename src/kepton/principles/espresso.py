@@ -93,18 +93,15 @@ class Espresso(PeriodicProgram):
     def _files(self, symbols: tuple[str, ...]) -> dict[str, Pseudopotential]:
         return pseudopotentials.chosen(symbols, self.pseudopotentials, self.xc)
 
-    @property
-    def scale(self) -> float:
-        """Cutoffs in units of those that pseudopotentials suggest, where none is given."""
-        return ACCURACIES[self.accuracy].cutoffs
-
-    def cutoffs(self, symbols: tuple[str, ...]) -> tuple[float, float]:
-        """Of wave functions and density for these elements, Ry."""
-        return self._cutoffs(self._files(symbols))
+    def cutoffs(self, symbols: tuple[str, ...]) -> dict[str, float]:
+        """Of wave functions and density."""
+        wave, density = self._cutoffs(self._files(symbols))
+        return {"cutoff_Ry": wave, "density_cutoff_Ry": density}
 
     def _cutoffs(self, files: dict[str, Pseudopotential]) -> tuple[float, float]:
-        wave = self.cutoff_Ry or self.scale * max(file.cutoff_Ry for file in files.values())
-        density = self.scale * max(file.density_cutoff_Ry for file in files.values())
+        scale = ACCURACIES[self.accuracy].cutoffs
+        wave = self.cutoff_Ry or scale * max(file.cutoff_Ry for file in files.values())
+        density = scale * max(file.density_cutoff_Ry for file in files.values())
         return round(wave, 3), round(self.density_cutoff_Ry or max(density, 4.0 * wave), 3)
 
     def _check(self, frames: Frames) -> None:
@@ -114,7 +111,7 @@ class Espresso(PeriodicProgram):
                 f"pseudopotentials = '{self.pseudopotentials}' is not a folder; name one that "
                 "holds UPF files."
             )
-        wave, density = self.cutoffs(frames.symbols)
+        wave, density = self._cutoffs(self._files(frames.symbols))
         if density < 4.0 * wave:
             raise InputError(
                 f"density_cutoff_Ry = {density:g} is less than 4 cutoff_Ry = {4 * wave:g}, below "

@@ -93,6 +93,10 @@ class GPAW(PeriodicProgram):
             "convergence": [accuracy.density, accuracy.energy_eV],
         }
 
+    def cutoffs(self, symbols: tuple[str, ...]) -> dict[str, float]:  # noqa: ARG002
+        """Of wave functions."""
+        return {"cutoff_eV": self._cutoff}
+
     @property
     def _cutoff(self) -> float:
         return self.cutoff_eV or ACCURACIES[self.accuracy].cutoff_eV

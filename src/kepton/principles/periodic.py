@@ -196,6 +196,10 @@ class PeriodicProgram(ABC):
         """What decides a label of these elements beside what all programs have."""
 
     @abstractmethod
+    def cutoffs(self, symbols: tuple[str, ...]) -> dict[str, float]:
+        """With which it labels these elements, by the name of the setting."""
+
+    @abstractmethod
     def _check(self, frames: Frames) -> None:
         """Raise InputError for what only this program cannot do."""
 

@@ -5,6 +5,7 @@ from kepton.principles.ase import ASECalculator
 from kepton.principles.cp2k import CP2K
 from kepton.principles.espresso import Espresso
 from kepton.principles.gpaw import GPAW
+from kepton.principles.periodic import PeriodicProgram
 from kepton.principles.principle import Principle
 from kepton.principles.pyscf import PySCF
 from kepton.principles.xtb import XTB
@@ -19,6 +20,9 @@ PRINCIPLES: dict[str, type[Principle]] = {
     "ase": ASECalculator,
 }
 """kind -> class; an engine itself is imported when it is first asked for something."""
+
+PERIODIC = {kind: one for kind, one in PRINCIPLES.items() if issubclass(one, PeriodicProgram)}
+"""Those with a cutoff and a mesh of k-points"""
 
 
 def doctor() -> dict[str, tuple[bool, str]]:
