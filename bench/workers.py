@@ -59,9 +59,9 @@ class Slow(Analytic):
         last(EXPLORE)
         return super().explore(models, data, trust, key)
 
-    def distil(self, models, data, key):
+    def distil(self, models, former, data, key):
         last(DISTIL)
-        return super().distil(models, data, key)
+        return super().distil(models, former, data, key)
 
     def audit(self, models, count, key):
         last(EXPLORE)

@@ -90,7 +90,7 @@ class Analytic:
             info={"stayed": float((~gone[-1]).mean())},
         )
 
-    def distil(self, models: Any, data: Sequence[float], key: int):  # noqa: ARG002
+    def distil(self, models: Any, former: Any, data: Sequence[float], key: int):  # noqa: ARG002
         if not self.coarse:
             return None
         return models | {"c": (1.0 + self.coarse) * models["c"]}, {}

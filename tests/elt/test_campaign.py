@@ -260,6 +260,22 @@ def test_what_is_handed_out_is_what_is_audited(tmp_path):
         assert np.median([m.error for m in last]) < 0.3 * share
 
 
+def test_distillation_goes_on_from_what_was_handed_out_last(tmp_path):
+    given, made = [], []
+
+    class Recorded(Analytic):
+        def distil(self, models, former, data, key):
+            given.append(former)
+            made.append(super().distil(models, former, data, key))
+            return made[-1]
+
+    climb(tmp_path / "a.db", replace(GOAL, labels=200), Recorded(coarse=0.1))
+    assert len(made) > 1
+    assert given[0] is None
+    for former, (before, _) in zip(given[1:], made):
+        np.testing.assert_array_equal(former["c"], before["c"])
+
+
 def test_without_distillation_the_trained_models_are_audited(climbed):
     for result in climbed:
         assert result.state.runner == result.state.model

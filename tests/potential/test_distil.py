@@ -11,7 +11,7 @@ from conftest import MODEL, TRAINING
 from kepton.atoms.frames import split
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe
 from kepton.potential.assess import assess
-from kepton.potential.distil import ROUNDS, distil
+from kepton.potential.distil import AGAIN, ROUNDS, distil
 from kepton.potential.ensemble import committee, predict
 from kepton.potential.explore import visited
 from kepton.potential.geometry import Gate
@@ -42,6 +42,14 @@ def test_it_loses_little(distilled, trained, labelled):
     size = np.sqrt(np.mean(np.asarray(predict(trained, ten[0])[0].forces) ** 2))
     assert told["apart"] < 0.05 * size
     assert 1 <= told["rounds"] <= ROUNDS
+
+
+def test_it_goes_on_from_a_former_runner_in_fewer_trainings(distilled, order, labelled):
+    runner, told = distil(*order, former=distilled[0])
+    assert told["rounds"] <= AGAIN < ROUNDS
+    ten = labelled[0][20:], labelled[1][20:]
+    before, after = (assess(one, *ten)["forces"]["rmse"] for one in (distilled[0], runner))
+    assert after < 1.2 * before
 
 
 def test_its_members_differ_as_those_of_the_learner(distilled, order):
@@ -82,7 +90,7 @@ def test_it_is_deterministic(distilled, order):
 def test_without_a_runner_the_learner_is_handed_out(trained, start):
     learner = Recipe("deep_potential", MODEL, TRAINING, 2)
     problem = PotentialProblem((start,), ASECalculator(), CONDITIONS, learner)
-    assert problem.distil(trained, [start], 0) == (trained, {})
+    assert problem.distil(trained, None, [start], 0) is None
     longer = learner.taught("cluster_expansion", [start])
     assert longer.training.steps == 1.5 * TRAINING.steps
     assert longer.members == 2

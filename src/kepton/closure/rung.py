@@ -105,10 +105,7 @@ class ClosureProblem:
         )
 
     def distil(
-        self,
-        models: Closure,
-        data: Sequence[Case],
-        key: int,
+        self, models: Closure, former: Closure | None, data: Sequence[Case], key: int
     ) -> None:
         """Nothing: the ensemble's mean closure is what is used, and costs what a member costs."""
 

@@ -158,6 +158,7 @@ class State:
         round: number of trainings so far
         model: id of the present models in the journal
         runner: id of the models that are handed out in their place, once they are made
+        former: id of those that were handed out last, before the present models
         measured: every sample that was labelled or failed, in order
         waiting: (key, origin) of samples still to be labelled; the key is empty for a broken walk
         late: (key, origin) of samples of earlier rounds whose labels are still being computed
@@ -171,6 +172,7 @@ class State:
     round: int = 0
     model: int | None = None
     runner: int | None = None
+    former: int | None = None
     measured: tuple[Measured, ...] = ()
     waiting: tuple[tuple[str, str], ...] = ()
     late: tuple[tuple[str, str], ...] = ()
@@ -278,7 +280,8 @@ class Campaign:
             case "seeded":
                 return replace(state, stage="train", waiting=_waiting(data, "seed"))
             case "trained":
-                state = replace(state, model=data["model"], runner=None)
+                former = state.runner or state.former
+                state = replace(state, model=data["model"], runner=None, former=former)
                 return replace(state, stage="explore", round=state.round + 1)
             case "distilled":
                 return replace(state, runner=data["model"])

@@ -63,11 +63,13 @@ class Problem(Protocol):
         ...
 
     def distil(
-        self, models: Any, data: Sequence[Any], key: int
+        self, models: Any, former: Any | None, data: Sequence[Any], key: int
     ) -> tuple[Any, dict[str, Any]] | None:
         """Models to hand out, that answer as `models` do and cost less.
 
-        Args:    data: labelled samples
+        Args:
+            former: what this returned last, for earlier models; none: it was not called yet
+            data: labelled samples
         Returns: them, and plain numbers for the journal and the report; None where `models`
             themselves are handed out
         """

@@ -167,7 +167,7 @@ class _Run:
         if id is None:
             return None
         if id not in self._restored:
-            present = {self.state.model, self.state.runner}
+            present = {self.state.model, self.state.runner, self.state.former}
             self._restored = {k: v for k, v in self._restored.items() if k in present}
             self._restored[id] = self.problem.restore(self.journal.model(id))
         return self._restored[id]
@@ -197,7 +197,8 @@ class _Run:
                 return self._explore(count)
             case Distil():
                 known = [self._sample(key) for key in self.state.data]
-                distilled = self.modelling("distil", self.models, known, self.key(4))
+                former = self._saved(self.state.former)
+                distilled = self.modelling("distil", self.models, former, known, self.key(4))
                 if distilled is None:
                     return "distilled", {"model": self.state.model}, {}
                 models, info = distilled

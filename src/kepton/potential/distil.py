@@ -15,8 +15,8 @@ from kepton.potential.train import Diverged, Point, train
 
 ATOMS, FEWEST, MOST = 30_000, 256, 4096
 """Frames of a round of distillation have so many atoms, within bounds on their number"""
-ROUNDS = 3
-"""Trainings, at most"""
+ROUNDS, AGAIN = 3, 2
+"""Trainings, at most, from random weights and from those of a former runner"""
 CLOSE = 0.8
 """A runner is close where it differs from the learner by less than so many times the learner's
 deviation. That is two thirds of its error or less (measured), and squares add up, so an error grows
@@ -31,6 +31,7 @@ def distil(
     gate: Gate,
     config: ExploreConfig,
     seed: int,
+    former: Ensemble | None = None,
     progress: Callable[[Point], None] | None = None,
 ) -> tuple[Ensemble, dict[str, Any]]:
     """An ensemble by another recipe that answers, and doubts, as the learner does.
@@ -41,7 +42,10 @@ def distil(
     It learns from the learner's labelled configurations and its dynamics; then it walks by itself,
     and what it met is labelled by the learner and learnt too, until it is close or ROUNDS are over.
 
-    Args:    starts: the given structures;  known: labelled frames
+    Args:
+        starts: the given structures
+        known: labelled frames
+        former: the runner of a learner that had seen fewer labels, from which this one goes on
     Returns: the ensemble, and `rounds`, `frames` labelled by the learner, `apart`, the root mean
         square difference of the forces of the two where the runner's walks lead, and there the
         `deviation` of the learner, eV/Å
@@ -52,8 +56,8 @@ def distil(
     walked = visited(learner, starts, known, gate, count, config, seeds[0])
     frames = concatenate([*known, walked])
     data = [(frames, _lesson(committee(learner, frames).of_cells(frames), recipe.members))]
-    runner, rounds, apart, doubt = None, 0, np.inf, 0.0
-    while rounds < ROUNDS and not apart <= CLOSE * doubt:
+    runner, rounds, apart, doubt = former, 0, np.inf, 0.0
+    while rounds < (AGAIN if former else ROUNDS) and not apart <= CLOSE * doubt:
         start = runner or recipe.fresh(data, seeds[1])
         warm = runner is not None
         try:

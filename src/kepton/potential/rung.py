@@ -132,7 +132,7 @@ class PotentialProblem:
         )
 
     def distil(
-        self, models: Ensemble, data: Sequence[Frames], key: int
+        self, models: Ensemble, former: Ensemble | None, data: Sequence[Frames], key: int
     ) -> tuple[Ensemble, dict[str, Any]] | None:
         """The runner, taught by the learner."""
         if self.runner is None:
@@ -146,6 +146,7 @@ class PotentialProblem:
             self.gate,
             self.exploration,
             key,
+            former,
             self.progress,
         )
 
