@@ -33,3 +33,14 @@ def shared_out(function: Callable, rows: int, *specs: Any) -> Callable:
     Args:    specs: EACH or ALL, or a pytree of them, for each argument
     """
     return jax.shard_map(function, mesh=mesh(rows), in_specs=specs, out_specs=EACH, check_vma=False)
+
+
+def of_each(function: Callable, rows: Any) -> Any:
+    """The function of every row of a pytree, stacked.
+
+    On a CPU one row after the other, so that what is made of one stays in a core's cache (twice as
+    fast for the four members of an ensemble); elsewhere all at once.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(function, rows)
+    return jax.vmap(function)(rows)

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc111, molecule
 
-from kepton.atoms import Frames, Label, concatenate, concatenate_labels
+from kepton.atoms import Frames, Label, concatenate, concatenate_labels, gaps
 from kepton.errors import InputError
 
 
@@ -107,3 +107,11 @@ def test_concatenate_labels():
     assert np.isnan(label.virial).any(axis=(1, 2)).tolist() == [False, True]
     assert label.engine == "engine 1"
     assert len(label[1:]) == 1
+
+
+def test_gaps_are_layers_without_atoms():
+    slab = fcc111("Cu", (2, 2, 3), a=3.6, vacuum=7.0)
+    slab.pbc = True
+    slab.rotate(30.0, (1.0, 2.0, 3.0), rotate_cell=True)
+    rows = 3.6 * np.sqrt(3 / 8) / 3.0  # of atoms, whose three layers are staggered
+    np.testing.assert_allclose(gaps(Frames.from_ase([slab])), (rows, rows, 14.0), atol=1e-9)

@@ -398,7 +398,7 @@ def test_a_crystal_is_validated_beside_its_principle(tmp_path):
     ("change", "words"),
     [
         (("atoms = 4", 'surfaces = "11"'), "Miller"),
-        (("atoms = 4", 'surfaces = "111"'), "the vacuum above a slab would close"),
+        (("atoms = 4", 'surfaces = "111"'), "vacuum: it would close"),
         (('crystal = "Cu"\natoms = 4', 'structure = "Cu.xyz"\nvacancies = true'), "none is named"),
         (('kind = "ase"', 'kind = "cp2k"\ncommand = "nowhere"'), "needs the program 'nowhere'"),
     ],

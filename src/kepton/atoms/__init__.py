@@ -7,14 +7,24 @@ from kepton.atoms.files import (
     read_systems,
     write_labelled,
 )
-from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels, split
+from kepton.atoms.frames import (
+    VACUUM,
+    Frames,
+    Label,
+    concatenate,
+    concatenate_labels,
+    gaps,
+    split,
+)
 
 __all__ = [
+    "VACUUM",
     "Frames",
     "Label",
     "concatenate",
     "concatenate_labels",
     "convert",
+    "gaps",
     "read_labelled",
     "read_structures",
     "read_systems",

@@ -19,6 +19,10 @@ else:
     Real = Array | np.ndarray
 
 
+VACUUM = 6.0
+"""Å without atoms along a direction, across which nothing is taken to be periodic"""
+
+
 def _composition(species: np.ndarray) -> tuple[tuple[int, int], ...]:
     """((atomic number, largest count in any frame), ...)."""
     present = sorted(int(z) for z in np.unique(species) if z > 0)
@@ -190,6 +194,15 @@ class Label:
     def __getitem__(self, index) -> "Label":
         """The labels that a slice, an array of indices or of booleans selects (not an integer)."""
         return jax.tree.map(lambda leaf: leaf[index], self)
+
+
+def gaps(frames: Frames) -> Float[np.ndarray, "3"]:
+    """Widest layer without atoms across each cell vector of one periodic frame, Å."""
+    (cell,) = np.asarray(frames.cell, float)
+    inverse = np.linalg.inv(cell)
+    scaled = np.sort(np.asarray(frames.positions[0]) @ inverse % 1.0, axis=0)
+    widest = np.diff(scaled, axis=0, append=scaled[:1] + 1.0).max(axis=0)
+    return widest / np.linalg.norm(inverse, axis=0)
 
 
 def concatenate(batches: Sequence[Frames], atoms: int = 0) -> Frames:

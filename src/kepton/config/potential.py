@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from kepton.atoms import Frames
+from kepton.atoms import VACUUM, Frames, gaps
 from kepton.atoms.crystals import crystal, crystal_slab, interstitials, vacancies
 from kepton.atoms.files import read_structures
 from kepton.config.order import Order
@@ -143,7 +143,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
             principle = principle.settled(frames)
     exploration = _exploration(file.explore)
     _check_cells(exploration, structures)
-    _check_crystals(file.system, exploration)
+    _check_crystals(file.system)
     learner, runner = _recipes(file, structures)
     asked = goal(file.target.force_error, file.target, file.budget, file.run)
     problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
@@ -290,24 +290,25 @@ def _exploration(explore: Explore) -> ExploreConfig:
     return ExploreConfig(**chosen, strain=Strain(change, shear))
 
 
-def _check_crystals(system: System, exploration: ExploreConfig) -> None:
-    """Raise InputError where what stands beside crystals has none, or would not last."""
+def _check_crystals(system: System) -> None:
+    """Raise InputError where what stands beside crystals has none."""
     for name in ("vacancies", "interstitials", "surfaces"):
         if getattr(system, name) and not system.crystal:
             raise InputError(
                 f"[system] {name} are those of a crystal, and none is named; give crystal = 'Cu', "
                 f"say, or leave {name} out and give files that hold them: structure = [...]."
             )
-    if system.surfaces and exploration.pressure_GPa is not None:
-        raise InputError(
-            "[explore] pressure_GPa with [system] surfaces: the vacuum above a slab would close; "
-            "give volume_change instead, or explore the surfaces in a campaign of their own."
-        )
 
 
 def _check_cells(exploration: ExploreConfig, structures: list[Frames]) -> None:
-    """Raise InputError where cells are to change that are not there."""
+    """Raise InputError where cells are to change that are not there, or would not last."""
     if all(np.all(frames.pbc) for frames in structures):
+        if exploration.pressure_GPa and any(np.any(gaps(s) > VACUUM) for s in structures):
+            raise InputError(
+                "[explore] pressure_GPa with a slab, or another structure with more than "
+                f"{VACUUM:g} Å of vacuum: it would close; give volume_change instead, or explore "
+                "surfaces in a campaign of their own."
+            )
         return
     for name, changes in (
         ("pressure_GPa", exploration.pressure_GPa is not None),

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
+from kepton.devices import of_each
 from kepton.potential.derive import Answer
 from kepton.potential.environment import Environment, fingerprint, project
 from kepton.potential.zbl import core_repulsion
@@ -61,8 +62,8 @@ class Architecture(ABC):
     def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
         """What all members say, where `weights` have a leading axis k: each leaf has one too."""
         described = self.describe(frames, neighbors)
-        return jax.vmap(lambda weights: self.with_weights(weights).answer(described, virial))(
-            self.weights
+        return of_each(
+            lambda weights: self.with_weights(weights).answer(described, virial), self.weights
         )
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """Distillation: the loop once more, with a trained ensemble as the principle."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,10 +18,12 @@ ATOMS, FEWEST, MOST = 30_000, 256, 4096
 """Frames of a round of distillation have so many atoms, within bounds on their number"""
 ROUNDS, AGAIN = 3, 2
 """Trainings, at most, from random weights and from those of a former runner"""
-CLOSE = 0.8
+FIRST = 0.25
+"""Share of a walk that the learner makes, a step of which costs many times the runner's"""
+CLOSE = 1.0
 """A runner is close where it differs from the learner by less than so many times the learner's
-deviation. That is two thirds of its error or less (measured), and squares add up, so an error grows
-by less than a fifth"""
+deviation. Errors are 1.6 times that or more (measured), and squares add up, so an error grows by
+less than a fifth"""
 
 
 def distil(
@@ -39,8 +42,9 @@ def distil(
     Each member learns from one of the learner's, so that they differ as those do; from their mean
     where there are not as many.
 
-    It learns from the learner's labelled configurations and its dynamics; then it walks by itself,
-    and what it met is labelled by the learner and learnt too, until it is close or ROUNDS are over.
+    It learns from the learner's labelled configurations and its dynamics, or that of a former
+    runner; then it walks by itself, and what it met is labelled by the learner and learnt too,
+    until it is close or ROUNDS are over.
 
     Args:
         starts: the given structures
@@ -53,7 +57,8 @@ def distil(
     atoms = max(frames.positions.shape[1] for frames in starts)
     count = int(np.clip(ATOMS // atoms, FEWEST, MOST))
     seeds = np.random.SeedSequence(seed).generate_state(ROUNDS + 2).tolist()
-    walked = visited(learner, starts, known, gate, count, config, seeds[0])
+    short = config if former else replace(config, walk_fs=FIRST * config.walk_fs)
+    walked = visited(former or learner, starts, known, gate, count, short, seeds[0])
     frames = concatenate([*known, walked])
     data = [(frames, _lesson(committee(learner, frames).of_cells(frames), recipe.members))]
     runner, rounds, apart, doubt = former, 0, np.inf, 0.0

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
-from kepton.devices import ALL, EACH, ROWS, mesh, placed
+from kepton.devices import ALL, EACH, ROWS, mesh, of_each, placed
 from kepton.potential.soap import SOAP
 
 Batch = tuple[Frames, Neighbors, Label]
@@ -167,11 +167,15 @@ def _gradient(loss: Loss, model, weights, batch: Batch, virials: bool):
     frames, lists, label = batch
     described = model.describe(frames, lists)
     atoms = frames.mask.sum(axis=1)
-    one = jax.value_and_grad(loss)
-    labels = None if label.energy.ndim == 1 else -1
-    return jax.vmap(one, in_axes=(0, None, None, labels, None, None))(
-        weights, model, described, label, atoms, virials
-    )
+
+    def member(weights, label):
+        found = jax.value_and_grad(loss)
+        return found(weights, model, described, label, atoms, virials)
+
+    if label.energy.ndim == 1:
+        return of_each(lambda one: member(one, label), weights)
+    own = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), label)
+    return of_each(lambda both: member(*both), (weights, own))
 
 
 def _mean_square(found, known, count) -> jax.Array:

@@ -21,7 +21,7 @@ from kepton.potential.ensemble import Ensemble
 from kepton.potential.soap import SOAP
 from kepton.potential.steps import Batch, Loss, Steps
 
-BLOCK = 10
+BLOCK = 20
 """Steps between two refreshes of the optimizer's bases, and at most in one call of the program"""
 SPELL = 2
 """Steps in one call where frames differ in size, since one call takes frames of one size"""

@@ -11,7 +11,7 @@ import ase
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kepton.atoms import Frames, Label
+from kepton.atoms import VACUUM, Frames, Label, gaps
 from kepton.elt import Failure
 from kepton.errors import InputError
 from kepton.principles.principle import Refusal, answer, check_electrons, nearest
@@ -21,8 +21,6 @@ K_SPACINGS_PER_A = {"draft": 0.4, "normal": 0.25, "tight": 0.15}
 """Largest distance of k-points along a reciprocal vector (2 pi included), by accuracy"""
 NEAR = 0.1
 """Relative difference of lengths up to which a cell has the mesh of a known one"""
-VACUUM = 6.0
-"""Å without atoms along a direction, across which nothing is taken to be periodic"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +112,7 @@ class PeriodicProgram(ABC):
         known = (np.array(cell) for cell in self.cells)
         near = (cell for cell in known if np.abs(np.log(lengths / cell)).max() < NEAR)
         counts = np.ceil(next(near, lengths) / self._k_spacing - 1e-6).astype(int)
-        scaled = np.sort(np.asarray(frames.positions[0]) @ vectors.T / (2 * np.pi) % 1.0, axis=0)
-        gaps = np.diff(scaled, axis=0, append=scaled[:1] + 1.0).max(axis=0)
-        dense = np.asarray(frames.pbc[0]) & (gaps * 2 * np.pi / lengths < VACUUM)
+        dense = np.asarray(frames.pbc[0]) & (gaps(frames) < VACUUM)
         a, b, c = np.where(dense, counts, 1).tolist()
         return a, b, c
 
