@@ -73,6 +73,9 @@ class ExploreConfig:
 
 WALKING, FEWEST, MOST = 1024, 8, 64
 """Atoms that walk at once, and bounds on the number of walkers"""
+HOT = 4 / 3
+"""Walkers are up to so many times as hot as the highest temperature: labels from there lower the
+largest errors below it by a fifth, and cost the others nothing (measured with glycine)"""
 SAMPLES_PER_WALK = 6
 MOMENTS_PER_WALK = 8
 
@@ -105,7 +108,8 @@ def explore(
     the most doubtful few of each walk are kept. Half of the walkers foretell the audit: they start
     from the given structures at the highest temperature, and what they visit is reported as
     `visited` and `typical`. The other half starts from labelled configurations drawn at random,
-    at temperatures spread over the range. One member, drawn at random, drives all of them: where
+    at temperatures spread from the lowest to HOT times the highest, where what is rare in the audit
+    is met more often. One member, drawn at random, drives all of them: where
     trust ends each walk, it finds places as well as the mean does, and is k times cheaper.
 
     Args:    starts: the given structures;  known: labelled frames;  trust: eV/Å
@@ -166,7 +170,7 @@ def visited(
     """At most about `count` configurations of free walks; a walk ends where it breaks.
 
     Half of the walkers start from the given structures at the highest temperature, the others from
-    labelled configurations at temperatures spread over the range.
+    labelled configurations at temperatures from the lowest to HOT times the highest.
 
     Args:    starts: the given structures;  known: labelled frames
     """
@@ -198,7 +202,7 @@ def _walkers(
     rest = [known[i] for i in rng.integers(len(known), size=count - scouts)]
     begin = concatenate([config.strain.of(hot, rng), *rest])
     low, high = config.temperature_K
-    temperature = np.append(np.full(scouts, high), np.linspace(low, high, count - scouts))
+    temperature = np.append(np.full(scouts, high), np.linspace(low, HOT * high, count - scouts))
     method = config.dynamics(jnp.asarray(temperature), rng)
     keys = jax.random.split(jax.random.key(seed), count)
     return begin, method, method.init(keys, driver, begin)
