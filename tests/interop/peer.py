@@ -47,7 +47,7 @@ def run(*words: object, cwd: Path, status: int = 0) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1800,
     )
     assert done.returncode == status, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
@@ -117,21 +117,28 @@ class Start:
 
 
 def lammps(
-    start: Start, pair: Sequence[str], types: Sequence[str], steps: int, ranks: int, cwd: Path
+    start: Start,
+    pair: Sequence[str],
+    types: Sequence[str],
+    steps: int,
+    ranks: int,
+    cwd: Path,
+    every: int = 1,
 ) -> Trajectory:
-    """Velocity Verlet of 0.5 fs a step by LAMMPS, every step of it.
+    """Velocity Verlet of 0.5 fs a step by LAMMPS.
 
     Args:
         pair: the lines of the input that begin with pair_
         types: elements of LAMMPS's types in order
+        every: so many steps between those that are kept
     """
     (cwd / "start.data").write_text(data_file(start, types))
     lines = [
         *("units metal", "atom_style atomic", "boundary p p p", "box tilt large"),
         *("read_data start.data", *pair, "timestep 0.0005", "fix 1 all nve"),
-        *("thermo_style custom step pe ke", "thermo 1"),
+        *("thermo_style custom step pe ke", f"thermo {every}"),
         "thermo_modify format float %.17g norm no",
-        "dump 1 all custom 1 steps.dump id xu yu zu vx vy vz fx fy fz",
+        f"dump 1 all custom {every} steps.dump id xu yu zu vx vy vz fx fy fz",
         *("dump_modify 1 sort id format float %.17g", f"run {steps}"),
     ]
     (cwd / "in.lammps").write_text("\n".join(lines) + "\n")
@@ -140,10 +147,11 @@ def lammps(
     assert grid, printed
     assert np.prod([int(count) for count in grid.groups()]) == ranks
     table = printed.splitlines()
+    kept = steps // every + 1
     first = next(k for k, line in enumerate(table) if line.split()[:1] == ["Step"]) + 1
-    energies = np.array([line.split() for line in table[first : first + steps + 1]], float)
+    energies = np.array([line.split() for line in table[first : first + kept]], float)
     rows = [line.split() for line in (cwd / "steps.dump").read_text().splitlines()]
-    dumped = np.array([row for row in rows if len(row) == 10], float).reshape(steps + 1, -1, 10)
+    dumped = np.array([row for row in rows if len(row) == 10], float).reshape(kept, -1, 10)
     x, v, f = dumped[..., 1:4], dumped[..., 4:7], dumped[..., 7:]
     return Trajectory(x, 1e-3 * v, f, energies[:, 1], energies[:, 2])
 

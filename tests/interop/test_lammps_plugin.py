@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from ase.build import molecule
+from liquids import EVERY, PIECE, PIECES, STEP, kinetic_energy, measured
 from peer import Start, data_file, lammps, run
 from structures import cluster, liquid, small_cell
 
@@ -16,7 +17,7 @@ import kepton as package
 from command_line import kepton
 from kepton.atoms import Frames, concatenate_labels
 from kepton.atoms.units import ACCELERATION, BOLTZMANN
-from kepton.dynamics import VelocityVerlet, initial_state, simulate
+from kepton.dynamics import Langevin, VelocityVerlet, initial_state, simulate
 from kepton.potential import lammps_deck, predict
 from kepton.potential.deep_potential import DeepPotentialConfig
 from kepton.potential.file import save, to_bytes
@@ -273,6 +274,49 @@ def test_energy_is_conserved(plugin, imported, shared_data, tmp_path):
     assert "Neighbor list builds = 0" not in printed
     assert np.ptp(kinetic) > 5e-3  # eV an atom: energy does go back and forth
     assert np.ptp(total) < 4e-3 * 0.04 * 4
+
+
+@pytest.mark.slow
+def test_structure_and_diffusion_are_those_of_lammps(plugin, shared_data, tmp_path):
+    """20 ps at the same energy, begun at the same point, by Kepton's engine and by LAMMPS.
+
+    The two part within a picosecond, so that they are independent samples of one ensemble. A
+    difference of means of 10 pieces, over its error, squared, is 18 / 16 on average (Student's t of
+    18 degrees of freedom). Bins of g(r) are far from independent; twice that is allowed for their
+    mean, and 4 errors for a single quantity.
+    """
+    data = [shared_data / f"water/data_{k}" for k in range(3)]
+    order = ("--ensemble-size", "1", "--steps", "2000", "--out", "water.kepton")
+    kepton("train", *data, *order, cwd=tmp_path, check=0)
+    model = tmp_path / "water.kepton"
+    field, frames = package.load(model), Frames.from_ase([water(shared_data)])
+    key = jax.random.split(jax.random.key(1), 1)
+    warm = Langevin(STEP, 0.01, 350.0)
+    state, _ = simulate(field, warm, warm.init(key, field, frames), 4000)
+    atoms = state.frames.to_ase()[0]
+    start = Start(atoms, np.asarray(state.velocities[0]), ACCELERATION)
+    pair = [f"plugin load {plugin}", f"pair_style kepton {model}", "pair_coeff * * H O"]
+    there = lammps(start, pair, ("H", "O"), PIECES * PIECE * EVERY, 1, tmp_path, EVERY)
+
+    here, kinetic = [np.asarray(state.frames.positions[0])], []
+    for _ in range(PIECES * PIECE):
+        state, info = simulate(field, VelocityVerlet(STEP), state, EVERY)
+        assert not info.broken.any()
+        here.append(np.asarray(state.frames.positions[0]))
+        kinetic.append(kinetic_energy(np.asarray(state.velocities[0]), atoms))
+    positions = np.stack(here)
+    assert np.abs(positions[-1] - there.positions[-1]).max() > 1.0  # they have parted
+
+    (ours, error), (theirs, other) = (measured(x, atoms) for x in (positions, there.positions))
+    far = (ours - theirs)[:-1] ** 2 / (error + other)[:-1]
+    assert np.nanmean(far) < 2.25
+    assert abs(ours[-1] - theirs[-1]) < 4.0 * np.sqrt(error[-1] + other[-1])
+    assert 0.02 < ours[-1] < 1.0  # Å^2/ps: a liquid (water at 300 K: 0.23)
+    assert ours[:-1].max() == pytest.approx(theirs[:-1].max(), rel=0.1)
+    assert ours[:-1].max() > 2.0  # the first shell
+    degrees = 1.5 * BOLTZMANN * (len(atoms) - 1)
+    ours, theirs = np.mean(kinetic) / degrees, there.kinetic[1:].mean() / degrees
+    assert ours == pytest.approx(theirs, abs=6.0)  # K; of 350, whose error is about 2 in 20 ps
 
 
 def test_a_deck_runs(plugin, organic, tmp_path, monkeypatch):
