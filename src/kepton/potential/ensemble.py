@@ -141,6 +141,19 @@ def predict(
     return _in_batches(evaluate, ensemble, frames, batch)
 
 
+@jax.jit
+def _features(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> Array:
+    def share(ensemble, frames, neighbors):
+        return ensemble.members.features(frames, neighbors)
+
+    return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
+
+
+def features(ensemble: Ensemble, frames: Frames) -> np.ndarray:
+    """(b, d) coordinates of any frames in which near means alike: see `fingerprint`."""
+    return _in_batches(_features, ensemble, frames, None)
+
+
 def _in_batches(program: Callable, ensemble: Ensemble, frames: Frames, batch: int | None) -> Any:
     """What a program makes of all frames, some at a time."""
     check_elements(ensemble, frames)

@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from kepton.atoms.frames import Frames, Label, concatenate, concatenate_labels
-from kepton.atoms.neighbors import neighbors
 from kepton.atoms.units import GIGAPASCAL
 from kepton.dynamics import VelocityVerlet, simulate
 from kepton.dynamics.state import kinetic_energy
 from kepton.elt import Exploration, Failure
 from kepton.errors import InputError
 from kepton.potential.distil import distil
-from kepton.potential.ensemble import Ensemble, component_rms, predict
+from kepton.potential.ensemble import Ensemble, component_rms, features, predict
 from kepton.potential.explore import ExploreConfig, audit, explore
 from kepton.potential.file import from_bytes, to_bytes
 from kepton.potential.geometry import Gate, perturbed
@@ -165,9 +164,7 @@ class PotentialProblem:
 
     def features(self, models: Ensemble, samples: Sequence[Frames]) -> np.ndarray:
         """(len(samples), d) coordinates in descriptor space."""
-        frames = concatenate(samples)
-        lists = neighbors(frames, models.cutoff)
-        return np.asarray(models.members.features(frames, lists), float)
+        return np.asarray(features(models, concatenate(samples)), float)
 
     def validate(self, models: Ensemble, audited: Sequence[tuple[Frames, Label]]) -> dict[str, Any]:
         """Errors that the certificate does not bound, and what dynamics at constant energy keeps.
