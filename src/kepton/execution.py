@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
@@ -158,6 +159,8 @@ class _Kernel:
         programs = str(Path(sys.executable).parent)
         if programs not in os.environ["PATH"].split(os.pathsep):
             os.environ["PATH"] = os.pathsep.join([programs, os.environ["PATH"]])
+        # JAX warns of every fork, and Parsl's are followed by exec at once
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         if self._running is None:
             self._running = parsl.DataFlowKernel(self._config())
         return self._running
