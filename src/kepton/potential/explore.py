@@ -74,8 +74,9 @@ class ExploreConfig:
 WALKING, FEWEST, MOST = 1024, 8, 64
 """Atoms that walk at once, and bounds on the number of walkers"""
 HOT = 4 / 3
-"""Walkers are up to so many times as hot as the highest temperature: labels from there lower the
-largest errors below it by a fifth, and cost the others nothing (measured with glycine)"""
+"""Explorers of isolated structures are up to so many times as hot as the highest temperature:
+labels from there lower the largest errors below it by a fifth, and cost the others nothing
+(measured with glycine). A crystal that is too hot is another phase"""
 SAMPLES_PER_WALK = 6
 MOMENTS_PER_WALK = 8
 
@@ -108,15 +109,16 @@ def explore(
     the most doubtful few of each walk are kept. Half of the walkers foretell the audit: they start
     from the given structures at the highest temperature, and what they visit is reported as
     `visited` and `typical`. The other half starts from labelled configurations drawn at random,
-    at temperatures spread from the lowest to HOT times the highest, where what is rare in the audit
-    is met more often. One member, drawn at random, drives all of them: where
-    trust ends each walk, it finds places as well as the mean does, and is k times cheaper.
+    at temperatures spread over the range; of isolated structures up to HOT times the highest, where
+    what is rare in the audit is met more often. One member, drawn at random, drives all of them:
+    where trust ends each walk, it finds places as well as the mean does, and is k times cheaper.
 
     Args:    starts: the given structures;  known: labelled frames;  trust: eV/Å
     """
     rng = np.random.default_rng(seed)
     driver = ensemble.alone(int(rng.integers(ensemble.size)))
-    begin, method, state = _walkers(driver, starts, known, config, seed, rng)
+    hot = 1.0 if any(np.any(frames.pbc) for frames in starts) else HOT
+    begin, method, state = _walkers(driver, starts, known, config, hot, seed, rng)
     count = len(begin)
     scouts = count // 2
     looks = config.looks(config.walk_fs)
@@ -170,12 +172,12 @@ def visited(
     """At most about `count` configurations of free walks; a walk ends where it breaks.
 
     Half of the walkers start from the given structures at the highest temperature, the others from
-    labelled configurations at temperatures from the lowest to HOT times the highest.
+    labelled configurations at temperatures spread over the range.
 
     Args:    starts: the given structures;  known: labelled frames
     """
     rng = np.random.default_rng(seed)
-    begin, method, state = _walkers(ensemble, starts, known, config, seed, rng)
+    begin, method, state = _walkers(ensemble, starts, known, config, 1.0, seed, rng)
     looks = min(max(1, round(count / len(begin))), config.looks(config.walk_fs))
     stride = max(1, round(config.walk_fs / config.timestep_fs / looks))
     alive, parts = np.ones(len(begin), bool), []
@@ -192,17 +194,22 @@ def _walkers(
     starts: list[Frames],
     known: list[Frames],
     config: ExploreConfig,
+    hot: float,
     seed: int,
     rng: np.random.Generator,
 ) -> tuple[Frames, Integrator, State]:
-    """Where walkers begin, half of them hot from the given structures, and how they walk."""
+    """Where walkers begin, and how they walk.
+
+    Half of them from the given structures at the highest temperature, the others from labelled ones
+    at temperatures from the lowest to `hot` times the highest.
+    """
     count = config.walkers
     scouts = count // 2
-    hot = concatenate([starts[i] for i in rng.integers(len(starts), size=scouts)])
+    given = concatenate([starts[i] for i in rng.integers(len(starts), size=scouts)])
     rest = [known[i] for i in rng.integers(len(known), size=count - scouts)]
-    begin = concatenate([config.strain.of(hot, rng), *rest])
+    begin = concatenate([config.strain.of(given, rng), *rest])
     low, high = config.temperature_K
-    temperature = np.append(np.full(scouts, high), np.linspace(low, HOT * high, count - scouts))
+    temperature = np.append(np.full(scouts, high), np.linspace(low, hot * high, count - scouts))
     method = config.dynamics(jnp.asarray(temperature), rng)
     keys = jax.random.split(jax.random.key(seed), count)
     return begin, method, method.init(keys, driver, begin)
