@@ -56,9 +56,9 @@ def test_a_warm_start_goes_on_from_where_it_was(twenty, trained):
 
 def test_any_number_of_steps_is_done_and_told(twenty, untrained):
     told = []
-    short = replace(TRAINING, steps=23)
+    short = replace(TRAINING, steps=43)
     train([twenty], short, untrained, key=0, progress=told.append)
-    assert [point.step for point in told] == [10, 20, 23]
+    assert [point.step for point in told] == [20, 40, 43]
     assert told[-1].fraction == 1.0
     assert all(np.isfinite(point.error) for point in told)
 
@@ -217,11 +217,11 @@ def test_the_checkpoint_of_another_training_is_refused(twenty, untrained, tmp_pa
     file.unlink()
 
     def die(point):
-        if point.step == 20:
+        if point.step == 40:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train([twenty], replace(TRAINING, steps=30), untrained, 0, progress=die, checkpoint=file)
+        train([twenty], replace(TRAINING, steps=60), untrained, 0, progress=die, checkpoint=file)
     with pytest.raises(InputError, match="differs in settings"):
         train([twenty], short, untrained, 0, checkpoint=file)
 

@@ -174,8 +174,9 @@ def _gradient(loss: Loss, model, weights, batch: Batch, virials: bool):
 
     if label.energy.ndim == 1:
         return of_each(lambda one: member(one, label), weights)
-    own = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), label)
-    return of_each(lambda both: member(*both), (weights, own))
+    parts, tree = jax.tree.flatten(label)
+    own = [jnp.moveaxis(part, -1, 0) for part in parts]
+    return of_each(lambda both: member(both[0], tree.unflatten(both[1])), (weights, own))
 
 
 def _mean_square(found, known, count) -> jax.Array:
