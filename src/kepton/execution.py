@@ -153,6 +153,11 @@ class _Kernel:
         self._config, self._running = config, None
 
     def running(self) -> Any:
+        if self._running is None:
+            self._running = self._started()
+        return self._running
+
+    def _started(self) -> Any:
         import parsl
 
         # Parsl starts its own programs by name, and those stand beside the interpreter
@@ -161,9 +166,7 @@ class _Kernel:
             os.environ["PATH"] = os.pathsep.join([programs, os.environ["PATH"]])
         # JAX warns of every fork, and Parsl's are followed by exec at once
         warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-        if self._running is None:
-            self._running = parsl.DataFlowKernel(self._config())
-        return self._running
+        return parsl.DataFlowKernel(self._config())
 
     def give_up(self, kernel: Any) -> None:
         if self._running is kernel:

@@ -3,8 +3,6 @@
 import ase
 import numpy as np
 
-from kepton.atoms.units import ACCELERATION
-
 STEP, EVERY, PIECE, PIECES = 0.5, 20, 200, 10
 """fs; steps between two frames; frames of a piece, 2 ps, and pieces of a trajectory"""
 SHORTEST, LONGEST, BIN = 2.2, 6.0, 0.1
@@ -39,8 +37,3 @@ def measured(x: np.ndarray, atoms: ase.Atoms) -> tuple[np.ndarray, np.ndarray]:
     pieces = np.split(oxygen, PIECES)
     rows = [[*radial_distribution(one, atoms.cell[0, 0]), diffusion(one)] for one in pieces]
     return np.mean(rows, axis=0), np.var(rows, axis=0, ddof=1) / PIECES
-
-
-def kinetic_energy(velocities: np.ndarray, atoms: ase.Atoms) -> float:
-    """eV"""
-    return 0.5 * float((atoms.get_masses()[:, None] * velocities**2).sum()) / ACCELERATION

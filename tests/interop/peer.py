@@ -47,7 +47,7 @@ def run(*words: object, cwd: Path, status: int = 0) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=1800,
+        timeout=300,
     )
     assert done.returncode == status, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout

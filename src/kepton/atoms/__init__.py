@@ -8,7 +8,7 @@ from kepton.atoms.files import (
     write_labelled,
 )
 from kepton.atoms.frames import (
-    VACUUM,
+    GAP,
     Frames,
     Label,
     concatenate,
@@ -18,7 +18,7 @@ from kepton.atoms.frames import (
 )
 
 __all__ = [
-    "VACUUM",
+    "GAP",
     "Frames",
     "Label",
     "concatenate",

@@ -19,7 +19,7 @@ else:
     Real = Array | np.ndarray
 
 
-VACUUM = 6.0
+GAP = 6.0
 """Å without atoms along a direction, across which nothing is taken to be periodic"""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from kepton.atoms import VACUUM, Frames, gaps
+from kepton.atoms import GAP, Frames, gaps
 from kepton.atoms.crystals import crystal, crystal_slab, interstitials, vacancies
 from kepton.atoms.files import read_structures
 from kepton.config.order import Order
@@ -303,10 +303,10 @@ def _check_crystals(system: System) -> None:
 def _check_cells(exploration: ExploreConfig, structures: list[Frames]) -> None:
     """Raise InputError where cells are to change that are not there, or would not last."""
     if all(np.all(frames.pbc) for frames in structures):
-        if exploration.pressure_GPa and any(np.any(gaps(s) > VACUUM) for s in structures):
+        if exploration.pressure_GPa and any(np.any(gaps(s) > GAP) for s in structures):
             raise InputError(
                 "[explore] pressure_GPa with a slab, or another structure with more than "
-                f"{VACUUM:g} Å of vacuum: it would close; give volume_change instead, or explore "
+                f"{GAP:g} Å of vacuum: it would close; give volume_change instead, or explore "
                 "surfaces in a campaign of their own."
             )
         return

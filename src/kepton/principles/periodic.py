@@ -11,7 +11,7 @@ import ase
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kepton.atoms import VACUUM, Frames, Label, gaps
+from kepton.atoms import GAP, Frames, Label, gaps
 from kepton.elt import Failure
 from kepton.errors import InputError
 from kepton.principles.principle import Refusal, answer, check_electrons, nearest
@@ -28,7 +28,7 @@ class PeriodicProgram(ABC):
     """A program that labels periodic systems by density functional theory, on one core.
 
     The mesh of k-points holds ceil(|b| / k_spacing) points along a reciprocal vector b, so it
-    follows the cell, and one where the direction is not periodic or atoms leave VACUUM free. Cells
+    follows the cell, and one where the direction is not periodic or atoms leave GAP free. Cells
     whose b are within NEAR of those of a structure that it is for (`settled`) have its mesh: the
     energy would jump where a strain adds a point (30 meV an atom in silicon at a draft's accuracy).
     What is left open follows from `accuracy`.
@@ -112,7 +112,7 @@ class PeriodicProgram(ABC):
         known = (np.array(cell) for cell in self.cells)
         near = (cell for cell in known if np.abs(np.log(lengths / cell)).max() < NEAR)
         counts = np.ceil(next(near, lengths) / self._k_spacing - 1e-6).astype(int)
-        dense = np.asarray(frames.pbc[0]) & (gaps(frames) < VACUUM)
+        dense = np.asarray(frames.pbc[0]) & (gaps(frames) < GAP)
         a, b, c = np.where(dense, counts, 1).tolist()
         return a, b, c
 
@@ -137,7 +137,7 @@ class PeriodicProgram(ABC):
         if not np.all(np.linalg.matrix_rank(np.asarray(frames.cell)) == 3):
             raise InputError(
                 f"kind = {self.KIND!r} needs a cell with three independent vectors; give a "
-                f"molecule a box with at least {VACUUM:g} Å of vacuum and pbc = T T T, or use "
+                f"molecule a box with at least {GAP:g} Å of vacuum and pbc = T T T, or use "
                 "kind = 'pyscf'."
             )
 
