@@ -9,7 +9,7 @@ from typing import Any
 
 from kepton.elt.journal import Journal, Outcome
 from kepton.elt.problem import Failure, Problem
-from kepton.elt.remote import LOST_ALLOWED, WorkerDied
+from kepton.elt.remote import LOST_ALLOWED, Pool, WorkerDied
 
 DEATHS_ALLOWED = 2
 """How often a sample may be alone with a worker that dies before it counts as a failure."""
@@ -35,8 +35,8 @@ class Labelling:
         heard: Callable[[int, int], None],
     ):
         self.problem, self.journal = problem, journal
-        self.executor, self.workers, self.heard = executor, workers, heard
-        self._pool: Executor | None = None
+        self.workers, self.heard = workers, heard
+        self._pool = Pool(executor)
         self._flying: dict[Future, str] = {}
         self._deaths: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
@@ -93,9 +93,7 @@ class Labelling:
     def close(self) -> None:
         """Let go of the executor and of what is in flight; the next label makes another."""
         self._flying = {}
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = None
+        self._pool.close()
 
     def _survivors(self) -> list[str]:
         """What was in flight in a pool that broke, without the sample that is known to break it."""
@@ -113,7 +111,6 @@ class Labelling:
 
     def _submit(self, key: str) -> None:
         sample = self.problem.decode(self.journal.sample(key))
-        self._pool = self._pool or self.executor()
         try:
             future = self._pool.submit(_timed, self.problem.label, sample)
         except BrokenExecutor as error:
