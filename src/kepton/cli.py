@@ -557,7 +557,7 @@ def converge(
     frames = Frames.from_ase([read_structures(structure)[-1]])
     principle = PERIODIC[kind](**settings)
     principle.check(frames)
-    for name, rows in converge(principle, frames):
+    for name, rows in converge(principle, frames, progress=stderr.print):
         console.print(convergence_table(name, rows))
         best = recommended(rows, force, stress)
         told = (

@@ -4,6 +4,7 @@ import stat
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from ase.build import bulk
 
 from kepton.atoms import Frames, Label
@@ -53,6 +54,22 @@ def given_up(principle, frames, folder, monkeypatch, cycles=2):
         f"attempt-{n}.out" for n in (1, 2, 3)
     ]
     return reason, place
+
+
+def goes_on(principle, frames, folder, monkeypatch, cycles):
+    """So few cycles suffice only from the density of as many others, and give the same label."""
+    whole = principle(frames)
+    monkeypatch.setattr(type(principle), "CYCLES", cycles)
+    second = principle.keeping(folder)(frames)
+    assert second.engine.endswith("attempt 2")
+    assert second.energy[0] == pytest.approx(whole.energy[0], abs=1e-5)
+    np.testing.assert_allclose(second.forces, whole.forces, atol=1e-3)
+    (place,) = folder.iterdir()
+    assert not any(place.glob(principle.DENSITY))
+    monkeypatch.setattr(type(principle), "DENSITY", None)
+    anew = principle(frames)
+    assert isinstance(anew, Failure) or not anew.engine.endswith("attempt 2")
+    return place
 
 
 def size_beside_espresso(kind, accuracy="draft"):

@@ -6,7 +6,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from installed import needs_abinit, needs_espresso
-from solids import given_up, kept, program, reason_of, silicon, size_beside_espresso
+from solids import given_up, goes_on, kept, program, reason_of, silicon, size_beside_espresso
 
 from kepton.atoms import Frames, Label
 from kepton.errors import InputError
@@ -75,6 +75,11 @@ def test_an_ended_calculation_is_read_and_not_repeated(tmp_path):
 @needs_abinit
 def test_a_cycle_that_does_not_converge_is_no_label(tmp_path, monkeypatch):
     given_up(COARSE, silicon(), tmp_path, monkeypatch)
+
+
+@needs_abinit
+def test_the_second_attempt_goes_on_from_the_density_of_the_first(tmp_path, monkeypatch):
+    goes_on(COARSE, silicon(), tmp_path, monkeypatch, cycles=4)
 
 
 @needs_abinit

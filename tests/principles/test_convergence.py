@@ -40,7 +40,11 @@ COARSE = [
 def test_convergence_is_told_against_the_finest(monkeypatch, principle, cutoffs, effect):
     monkeypatch.setattr(convergence, "CUTOFFS", (0.7, 1.0))
     monkeypatch.setattr(convergence, "SPACINGS", (2.5, 1.5, 1.4))
-    told = dict(convergence.converge(principle, silicon(0.0)))
+    steps: list[str] = []
+    told = dict(convergence.converge(principle, silicon(0.0), steps.append))
+    assert [step.split(":")[0] for step in steps] == [
+        f"{name}, {n} of 2" for name in ("cutoff", "k-points") for n in (1, 2)
+    ]
     assert [row.cutoffs for row in told["cutoff"]] == [
         {name: pytest.approx(0.7 * value) for name, value in cutoffs.items()},
         cutoffs,

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from installed import needs_cp2k, needs_espresso
-from solids import given_up, kept, program, reason_of, size_beside_espresso
+from solids import given_up, goes_on, kept, program, reason_of, size_beside_espresso
 
 from kepton.atoms import Frames
 from kepton.errors import InputError
@@ -96,6 +96,11 @@ def test_a_cycle_that_does_not_converge_is_no_label(tmp_path, monkeypatch):
     assert "a metal needs smearing_eV" in reason
     outputs = [path.read_text() for path in sorted(place.glob("attempt-*.out"))]
     assert ["- OT -" in text for text in outputs] == [True, False, False]
+
+
+@needs_cp2k
+def test_the_second_attempt_goes_on_from_the_density_of_the_first(tmp_path, monkeypatch):
+    goes_on(replace(HELIUM, smearing_eV=0.05), helium(), tmp_path, monkeypatch, cycles=5)
 
 
 @needs_cp2k

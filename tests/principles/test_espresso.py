@@ -13,7 +13,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from installed import needs_espresso
-from solids import given_up, kept, program, reason_of, silicon
+from solids import given_up, goes_on, kept, program, reason_of, silicon
 
 from kepton.atoms import Frames, Label
 from kepton.errors import InputError
@@ -165,10 +165,21 @@ def test_an_ended_calculation_is_read_and_not_repeated(tmp_path):
 
 @needs_espresso
 def test_a_cycle_that_does_not_converge_is_tried_again(tmp_path, monkeypatch):
-    _, place = given_up(COARSE, silicon(), tmp_path, monkeypatch, cycles=4)
+    _, place = given_up(COARSE, silicon(), tmp_path, monkeypatch)
     assert len(list(place.glob("*.out"))) == 3
     betas = re.findall(r"mixing beta\s+=\s+([\d.]+)", (place / "attempt-3.out").read_text())
     assert betas == ["0.1000"]
+
+
+@needs_espresso
+def test_the_second_attempt_goes_on_from_the_density_of_the_first(tmp_path, monkeypatch):
+    kept = tmp_path / "kept"
+    place = goes_on(COARSE, silicon(), kept, monkeypatch, cycles=3)
+    assert {path.name for path in place.iterdir()} == {"pw.in", "pw.out", "lock", "attempt-1.out"}
+    (place / "pw.out").unlink()  # as if the second had been killed
+    counted = program(tmp_path, f'echo >> {tmp_path}/runs; exec pw.x "$@"')
+    replace(COARSE, command=counted).keeping(kept)(silicon())
+    assert len((tmp_path / "runs").read_text()) == 2  # the second and the third, not the first
 
 
 @needs_espresso

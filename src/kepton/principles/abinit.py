@@ -50,7 +50,7 @@ SMOOTH_HA = 0.5
 """Energy below the cutoff over which plane waves come in, so that none jumps in with a strain"""
 EMPTY = 1.2, 4
 """Bands: a multiple of the filled ones, and some more"""
-INPUT, LOG = "abinit.abi", "abinit.log"
+INPUT, LOG, DENSITY = "abinit.abi", "abinit.log", "abinito_DEN"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,7 @@ class Abinit(PeriodicProgram):
     XC: ClassVar[tuple[str, ...]] = tuple(FUNCTIONALS)
     OUTPUT: ClassVar[str] = "abinit.abo"
     ATTEMPTS: ClassVar[int] = len(LADDER)
+    DENSITY: ClassVar[str] = DENSITY
     LEAST_MIXING: ClassVar[float] = LADDER[-1]["diemix"]
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Abinit(PeriodicProgram):
         (atoms,), files = frames.to_ase(), self._files(frames.symbols)
         return sum(files[symbol].valence for symbol in atoms.symbols) - int(frames.charge[0])
 
-    def _input(self, frames: Frames, attempt: int) -> str:
+    def _input(self, frames: Frames, attempt: int, goes_on: bool) -> str:
         (atoms,) = frames.to_ase()
         files, mesh = self._files(frames.symbols), self.mesh(frames)
         charge, spin = int(frames.charge[0]), int(frames.spin[0])
@@ -143,7 +144,7 @@ class Abinit(PeriodicProgram):
             "toldff": ACCURACIES[self.accuracy].forces,
             "optforces": 1,
             "optstress": 1,
-            **dict.fromkeys(("prtwf", "prtden", "prteig", "prtgsr", "prtebands"), 0),
+            **dict.fromkeys(("prtwf", "prteig", "prtgsr", "prtebands"), 0),
             "natom": len(atoms),
             "ntypat": len(files),
             "znucl": [int(atoms.numbers[atoms.symbols == symbol][0]) for symbol in files],
@@ -154,6 +155,8 @@ class Abinit(PeriodicProgram):
             "xcart": f"{_words(atoms.positions.ravel().tolist())} Angstrom",
             **LADDER[attempt],
         }
+        if goes_on:
+            told["getden_filepath"] = f'"{DENSITY}"'
         if self.smearing_eV:
             told["tsmear"] = self.smearing_eV / HARTREE
         if charge:
@@ -164,14 +167,16 @@ class Abinit(PeriodicProgram):
         return "".join(f"{name} {_words(value)}\n" for name, value in told.items())
 
     def _run(self, place: Place, text: str, frames: Frames) -> None:
-        files = self._files(frames.symbols).values()
-        for file in files:
+        for file in self._files(frames.symbols).values():
             file.put(place.folder)
         (place.folder / INPUT).write_text(text)
         (place.folder / self.OUTPUT).unlink(missing_ok=True)
         place.run(self.command, [INPUT], LOG, self.time_limit_min)
-        for path in [*place.folder.glob("abinito_*"), *(place.folder / f.path.name for f in files)]:
-            path.unlink()
+
+    def _tidy(self, folder: Path, frames: Frames) -> None:
+        files = self._files(frames.symbols).values()
+        for path in [*folder.glob("abinito_*"), *(folder / file.path.name for file in files)]:
+            path.unlink(missing_ok=True)
 
     def _ended(self, output: Path) -> bool:
         return output.is_file() and "Calculation completed" in output.read_text(errors="replace")

@@ -1,6 +1,6 @@
 """Convergence of a periodic principle: what cutoff and mesh of k-points cost and bring."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -39,13 +39,16 @@ class Row:
     seconds: float
 
 
-def converge(principle: PeriodicProgram, frames: Frames) -> Iterator[tuple[str, list[Row]]]:
+def converge(
+    principle: PeriodicProgram, frames: Frames, progress: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, list[Row]]]:
     """("cutoff", rows) and ("k-points", rows), each against the last row of its own.
 
     Cutoffs are compared on the mesh of the principle, meshes with its cutoff. What else its
     accuracy decides, such as the basis of CP2K, stays as it is.
 
     Args:    frames: one configuration, whose atoms are displaced by SHAKE
+             progress: is told of each calculation that has ended
     Raises:  InputError: a label that failed
     """
     noise = np.random.default_rng(0).normal(size=frames.positions.shape)
@@ -72,6 +75,8 @@ def converge(principle: PeriodicProgram, frames: Frames) -> Iterator[tuple[str, 
                 raise InputError(f"A label failed: {label.reason}")
             labels.append(label)
             seconds.append(perf_counter() - start)
+            if progress:
+                progress(f"{name}, {len(labels)} of {len(principles)}: {seconds[-1]:.0f} s")
         yield (
             name,
             [

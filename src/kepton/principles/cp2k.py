@@ -60,7 +60,7 @@ MIXING = (
 """Method, weight of the new density and number of old ones of attempts by diagonalisation"""
 EMPTY = 4
 """Orbitals for each atom beside the filled ones, where occupations are smeared"""
-INPUT = "cp2k.inp"
+INPUT, PROJECT = "cp2k.inp", "kepton"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,7 @@ class CP2K(PeriodicProgram):
     XC: ClassVar[tuple[str, ...]] = tuple(FUNCTIONALS)
     OUTPUT: ClassVar[str] = "cp2k.out"
     ATTEMPTS: ClassVar[int] = len(MIXING)
+    DENSITY: ClassVar[str] = f"{PROJECT}-RESTART.*"
     LEAST_MIXING: ClassVar[float] = MIXING[-1][1]
     FRACTIONAL: ClassVar[bool] = False
 
@@ -141,7 +142,7 @@ class CP2K(PeriodicProgram):
         self._check_cell(frames)
         self._check_smeared(frames)
 
-    def _input(self, frames: Frames, attempt: int) -> str:
+    def _input(self, frames: Frames, attempt: int, goes_on: bool) -> str:
         (atoms,) = frames.to_ase()
         chosen, mesh = self._chosen(frames.symbols), self.mesh(frames)
         accuracy = ACCURACIES[self.accuracy]
@@ -154,7 +155,7 @@ class CP2K(PeriodicProgram):
                 "REL_CUTOFF": accuracy.relative_cutoff_Ry,
             },
             "&QS": {"EPS_DEFAULT": accuracy.precision},
-            "&SCF": self._scf(frames, attempt),
+            "&SCF": self._scf(frames, attempt, goes_on),
             "&XC": {f"&XC_FUNCTIONAL {FUNCTIONALS[self.xc]}": {}},
         }
         if spin := int(frames.spin[0]):
@@ -178,15 +179,14 @@ class CP2K(PeriodicProgram):
             "&SUBSYS": matter,
             "&PRINT": {"&FORCES ON": {"NDIGITS": 12}, "&STRESS_TENSOR ON": {}},
         }
-        run = {"PROJECT": "kepton", "RUN_TYPE": "ENERGY_FORCE", "PRINT_LEVEL": "LOW"}
+        run = {"PROJECT": PROJECT, "RUN_TYPE": "ENERGY_FORCE", "PRINT_LEVEL": "LOW"}
         return "\n".join(_sections({"&GLOBAL": run, "&FORCE_EVAL": force})) + "\n"
 
-    def _scf(self, frames: Frames, attempt: int) -> dict[str, Any]:
+    def _scf(self, frames: Frames, attempt: int, goes_on: bool) -> dict[str, Any]:
         scf: dict[str, Any] = {
-            "SCF_GUESS": "ATOMIC",
+            "SCF_GUESS": "RESTART" if goes_on else "ATOMIC",
             "EPS_SCF": ACCURACIES[self.accuracy].convergence,
             "MAX_SCF": self.CYCLES,
-            "&PRINT": {"&RESTART OFF": {}},
         }
         if not self.smearing_eV and attempt == 0:
             return scf | {"&OT": {"MINIMIZER": "DIIS", "PRECONDITIONER": "FULL_ALL"}}

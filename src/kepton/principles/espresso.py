@@ -80,6 +80,7 @@ class Espresso(PeriodicProgram):
     XC: ClassVar[tuple[str, ...]] = ("pbe", "pbesol", "lda", "blyp", "tpss")
     OUTPUT: ClassVar[str] = "pw.out"
     ATTEMPTS: ClassVar[int] = len(LADDER)
+    DENSITY: ClassVar[str] = f"{SCRATCH}/pwscf.save/charge-density.*"
     LEAST_MIXING: ClassVar[float] = LADDER[-1]["mixing_beta"]
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
@@ -119,7 +120,7 @@ class Espresso(PeriodicProgram):
             )
         self._check_cell(frames)
 
-    def _input(self, frames: Frames, attempt: int) -> str:
+    def _input(self, frames: Frames, attempt: int, goes_on: bool) -> str:
         (atoms,) = frames.to_ase()
         files = self._files(frames.symbols)
         wave, density = self._cutoffs(files)
@@ -143,6 +144,8 @@ class Espresso(PeriodicProgram):
         }
         convergence = ACCURACIES[self.accuracy].convergence_Ry * len(atoms)
         electrons = {"conv_thr": convergence, "electron_maxstep": self.CYCLES} | LADDER[attempt]
+        if goes_on:
+            electrons["startingpot"] = "file"
         mesh = self.mesh(frames)
         stream = io.StringIO()
         write_espresso_in(
@@ -162,7 +165,9 @@ class Espresso(PeriodicProgram):
             file.put(scratch)
         (place.folder / INPUT).write_text(text)
         place.run(self.command, ["-in", INPUT], self.OUTPUT, self.time_limit_min)
-        shutil.rmtree(scratch)
+
+    def _tidy(self, folder: Path, frames: Frames) -> None:  # noqa: ARG002
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
 
     def _ended(self, output: Path) -> bool:
         return output.is_file() and "JOB DONE" in output.read_text(errors="replace")[-2000:]

@@ -64,7 +64,7 @@ class GPAW(PeriodicProgram):
     """Free energy, forces and stress by GPAW in a process of its own: see `PeriodicProgram`.
 
     Of symmetries only the reversal of time is used. Occupations are smeared by the Fermi function;
-    with smearing_eV = 0 the lowest are filled, and a metal is refused.
+    with smearing_eV = 0 the lowest are filled, and a metal is refused. All attempts begin anew.
 
     Args:
         xc: functional: "pbe", "lda" or "rpbe"
@@ -121,7 +121,7 @@ class GPAW(PeriodicProgram):
             self._setup(symbol)
         self._check_cell(frames)
 
-    def _input(self, frames: Frames, attempt: int) -> str:
+    def _input(self, frames: Frames, attempt: int, goes_on: bool) -> str:  # noqa: ARG002
         (atoms,) = frames.to_ase()
         accuracy, mesh = ACCURACIES[self.accuracy], self.mesh(frames)
         occupations: dict[str, Any] = {"name": "fermi-dirac", "width": self.smearing_eV}

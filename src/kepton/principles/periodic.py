@@ -33,9 +33,9 @@ class PeriodicProgram(ABC):
     energy would jump where a strain adds a point (30 meV an atom in silicon at a draft's accuracy).
     What is left open follows from `accuracy`.
 
-    An SCF that does not converge is tried again in another way, as often as there are ATTEMPTS.
-    With a `folder`, input and output of every calculation stay there, and one that has ended is
-    read, not repeated.
+    An SCF that does not converge is tried again in another way, as often as there are ATTEMPTS: the
+    second goes on from the DENSITY of the first, those after it begin anew. With a `folder`, input
+    and output of every calculation stay there, and an attempt that has ended is read, not repeated.
 
     Args:
         xc: functional
@@ -66,6 +66,8 @@ class PeriodicProgram(ABC):
     ATTEMPTS: ClassVar[int]
     CYCLES: ClassVar[int] = 100
     """Of the SCF in an attempt, at most"""
+    DENSITY: ClassVar[str | None] = None
+    """Pattern of the files in which an attempt leaves its density, where another can read it"""
     LEAST_MIXING: ClassVar[float]
     """Share of the new density in the last attempt"""
     FRACTIONAL: ClassVar[bool] = True
@@ -156,18 +158,27 @@ class PeriodicProgram(ABC):
         return answer(self._label, frames)
 
     def _label(self, frames: Frames) -> Label:
-        told = [self._input(frames, attempt) for attempt in range(self.ATTEMPTS)]
-        content = told[0] + repr(self._settings(frames.symbols))
+        content = self._input(frames, 0, False) + repr(self._settings(frames.symbols))
         name = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
         with workplace(self.folder, name, self.time_limit_min) as place:
-            output = place.folder / self.OUTPUT
-            for number, text in enumerate(told, 1):
-                if not self._ended(output):
-                    self._run(place, text, frames)
-                result = self._read(output)
-                if result is not None:
-                    return self._labelled(frames, result, number)
-                output.rename(place.folder / f"attempt-{number}.out")
+            try:
+                return self._tried(place, frames)
+            finally:
+                self._tidy(place.folder, frames)
+
+    def _tried(self, place: Place, frames: Frames) -> Label:
+        output = place.folder / self.OUTPUT
+        for attempt in range(self.ATTEMPTS):
+            unconverged = place.folder / f"attempt-{attempt + 1}.out"
+            if unconverged.exists():
+                continue
+            if not self._ended(output):
+                left = list(place.folder.glob(self.DENSITY)) if self.DENSITY else []
+                self._run(place, self._input(frames, attempt, attempt == 1 and bool(left)), frames)
+            result = self._read(output)
+            if result is not None:
+                return self._labelled(frames, result, attempt + 1)
+            output.rename(unconverged)
         remedy = "" if self.smearing_eV else "; a metal needs smearing_eV = 0.1, say"
         raise Refusal(
             f"The SCF of {self.PROGRAM} did not converge in {self.ATTEMPTS} times {self.CYCLES} "
@@ -200,12 +211,17 @@ class PeriodicProgram(ABC):
         """Raise InputError for what only this program cannot do."""
 
     @abstractmethod
-    def _input(self, frames: Frames, attempt: int) -> str:
-        """The input of an attempt, counted from 0."""
+    def _input(self, frames: Frames, attempt: int, goes_on: bool) -> str:
+        """The input of an attempt, counted from 0; it may go on from the density that is there."""
 
     @abstractmethod
     def _run(self, place: Place, text: str, frames: Frames) -> None:
         """Run the program on an input."""
+
+    def _tidy(self, folder: Path, frames: Frames) -> None:  # noqa: ARG002
+        """Remove what only the program reads."""
+        for path in folder.glob(self.DENSITY) if self.DENSITY else ():
+            path.unlink()
 
     @abstractmethod
     def _ended(self, output: Path) -> bool:
