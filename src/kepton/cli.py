@@ -216,6 +216,9 @@ def train(
         float, typer.Option(min=0.0, max=0.9, help="Share of the frames kept for a test.")
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    mixed: Annotated[
+        bool, typer.Option("--mixed-principles", help="Take data of several principles together.")
+    ] = False,
 ) -> None:
     """Train a potential from labelled data alone; the same command again resumes.
 
@@ -229,7 +232,17 @@ def train(
     if steps is None and time_limit_min is None:
         steps, time_limit_min = 40_000, 10.0
     order = Order(
-        data, out, steps, time_limit_min, batch, cutoff_A, model, ensemble_size, held_out, seed
+        data,
+        out,
+        steps,
+        time_limit_min,
+        batch,
+        cutoff_A,
+        model,
+        ensemble_size,
+        held_out,
+        seed,
+        mixed,
     )
     try:
         with Terminal(console, None) as terminal:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ase
 
-from kepton.atoms import consistency, deepmd, soundness
+from kepton.atoms import consistency, deepmd, provenance, soundness
 from kepton.atoms import structures as ase_files
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.groups import Group, joined
@@ -33,7 +33,9 @@ def _of_ase(path: Path, labelled: bool) -> list[ase.Atoms]:
     return structures
 
 
-def read_systems(paths: str | Path | Sequence[str | Path]) -> list[tuple[Frames, Label]]:
+def read_systems(
+    paths: str | Path | Sequence[str | Path], mixed: bool = False
+) -> list[tuple[Frames, Label]]:
     """Labelled frames of files or deepmd/npy folders, in groups that need no padding.
 
     W = -V sigma where a file holds the stress        W -> virial; V -> volume; sigma -> stress
@@ -46,12 +48,14 @@ def read_systems(paths: str | Path | Sequence[str | Path]) -> list[tuple[Frames,
     Energies are in eV, forces in eV/Å, virials in eV, stresses in eV/Å^3 (tension positive), under
     the keys that `kepton.atoms.structures` lists. Forces and virial are nan where a frame has none.
 
+    Args:    mixed: take labels of several principles
     Raises:
         InputError: what `read_structures` refuses; a frame without energy; labels that are not
             finite or not of the right shape; energies that do not fit the forces by a factor that
-            a mix-up of units or signs explains (see `kepton.atoms.consistency`)
+            a mix-up of units or signs explains (see `kepton.atoms.consistency`); labels of several
+            principles (see `kepton.atoms.provenance`)
     """
-    return [(g.frames, g.label) for g in _labelled_groups(paths) if g.label is not None]
+    return [(g.frames, g.label) for g in _labelled_groups(paths, mixed) if g.label is not None]
 
 
 def read_labelled(paths: str | Path | Sequence[str | Path]) -> tuple[Frames, Label]:
@@ -61,7 +65,7 @@ def read_labelled(paths: str | Path | Sequence[str | Path]) -> tuple[Frames, Lab
     return frames, label
 
 
-def _labelled_groups(paths: str | Path | Sequence[str | Path]) -> list[Group]:
+def _labelled_groups(paths: str | Path | Sequence[str | Path], mixed: bool = False) -> list[Group]:
     paths = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
     if not paths:
         raise InputError("No labelled data: the list of files is empty; give at least one.")
@@ -81,6 +85,8 @@ def _labelled_groups(paths: str | Path | Sequence[str | Path]) -> list[Group]:
         groups += of_path
     soundness.check(groups)
     consistency.check(groups)
+    if not mixed:
+        provenance.check(groups)
     return groups
 
 

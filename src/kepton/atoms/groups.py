@@ -19,12 +19,14 @@ class Group:
         label: None where the source holds coordinates alone
         source: the file or folder, for messages
         rows: (b,) which frame of the source each of the frames is, counted from 0
+        engines: names of those that the source names for some of the frames
     """
 
     frames: Frames
     label: Label | None
     source: Path
     rows: np.ndarray
+    engines: frozenset[str] = frozenset()
 
     def name(self, frame: int) -> str:
         """Where a user finds a frame."""

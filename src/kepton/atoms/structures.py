@@ -91,6 +91,8 @@ def _converged(found: Judgement) -> Iterator[ase.Atoms]:
     if found.refused:
         warnings.warn(f"{found.told()} and are left out.", LeftOut, stacklevel=2)
         all_frames = [all_frames[i] for i in found.converged]
+    for atoms in all_frames:
+        atoms.info.setdefault("engine", found.output.program)
     return iter(all_frames)
 
 
@@ -127,6 +129,7 @@ def groups(structures: Iterator[ase.Atoms], path: Path, labelled: bool) -> list[
         InputError: a frame without energy, or with labels that are not numbers of the right shape
     """
     parts: dict[int, list[tuple[list[int], Frames, Label | None]]] = {}
+    engines: dict[int, set[str]] = {}
     first = 0
     while some := list(islice(structures, AT_ONCE)):
         by_size: dict[int, list[int]] = {}
@@ -135,6 +138,8 @@ def groups(structures: Iterator[ase.Atoms], path: Path, labelled: bool) -> list[
         for size, places in by_size.items():
             group, rows = [some[i] for i in places], [first + i for i in places]
             label = labels(group, path, rows) if labelled else None
+            named = {str(atoms.info["engine"]) for atoms in group if "engine" in atoms.info}
+            engines.setdefault(size, set()).update(named)
             parts.setdefault(size, []).append((rows, Frames.from_ase(group), label))
         first += len(some)
     result = []
@@ -143,7 +148,8 @@ def groups(structures: Iterator[ase.Atoms], path: Path, labelled: bool) -> list[
         rows = np.concatenate([rows for rows, _, _ in group])
         frames = concatenate([frames for _, frames, _ in group])
         of_group = [label for _, _, label in group if label is not None]
-        result.append(Group(frames, joined_labels(of_group) if labelled else None, path, rows))
+        label = joined_labels(of_group) if labelled else None
+        result.append(Group(frames, label, path, rows, frozenset(engines[size])))
     return result
 
 

@@ -44,6 +44,7 @@ class Order:
         members: of the ensemble
         held_out: share of the frames
         seed: of all random numbers
+        mixed: data may be of several principles
     """
 
     data: Sequence[Path]
@@ -56,6 +57,7 @@ class Order:
     members: int = 4
     held_out: float = 0.1
     seed: int = 0
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def train_from_data(
     Raises:
         InputError: data that cannot be trained on
     """
-    systems = read_systems(order.data)
+    systems = read_systems(order.data, order.mixed)
     rest, held = hold_out(systems, order.held_out, MOST_HELD_OUT, order.seed)
     tested = _joined(held)
     components = sum(3 * int(np.sum(frames.mask)) for frames, _ in rest)
