@@ -163,7 +163,7 @@ def run(
     known = split(data[0])
     starts = known[:1]
     recipe = Recipe.of(LEARNER, starts, members=order.members).taught("deep_potential", starts)
-    walks = WALKS.get(name, ExploreConfig())
+    walks = WALKS.get(name, ExploreConfig()).suited(starts)
     runner, info = distil(learner, recipe, starts, known, Gate.of(starts), walks, order.seed)
     return runner, info["rounds"]
 
