@@ -1,10 +1,13 @@
 """What cutoffs and meshes bring, for every engine that has them."""
 
+import numpy as np
 import pytest
+from ase.build import bulk
 from installed import needs_abinit, needs_cp2k, needs_espresso, needs_gpaw
 from solids import silicon
 from typer.testing import CliRunner
 
+from kepton.atoms import Frames
 from kepton.cli import app
 from kepton.principles import CP2K, GPAW, Abinit, Espresso, convergence
 
@@ -55,6 +58,17 @@ def test_convergence_is_told_against_the_finest(monkeypatch, principle, cutoffs,
         assert (rows[-1].energy, rows[-1].force, rows[-1].stress) == (0.0, 0.0, 0.0)
         assert convergence.recommended(rows, 1e3, 1e3) == rows[0]
         assert convergence.recommended(rows, 0.0, 0.0) == rows[-1]
+
+
+@pytest.mark.parametrize("principle", [pytest.param(p.values[0], marks=p.marks) for p in COARSE])
+def test_a_mesh_has_the_symmetry_of_the_lattice(principle):
+    """An even mesh that is shifted has not that of a face-centred one: forces would be askew."""
+    atoms = bulk("Si")
+    atoms.positions[1, 0] += 0.05
+    assert principle.mesh(Frames.from_ase([atoms])) == (2, 2, 2)
+    (force,) = principle(Frames.from_ase([atoms])).forces[:, 1]
+    assert abs(force[0]) > 0.1
+    assert np.abs(force[1:]).max() < 0.01 * abs(force[0])
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,6 @@ def test_a_label_agrees_with_a_run_by_hand(tmp_path):
             "electrons": {"conv_thr": 1e-9},
         },
         kpts=(2, 2, 2),
-        koffset=(1, 1, 1),
     )
     # the label's cycle ends at 2e-7 Ry, and forces err by the square root of such an energy
     assert label.energy[0] == pytest.approx(atoms.get_potential_energy(), abs=1e-5)

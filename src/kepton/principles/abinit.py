@@ -137,7 +137,7 @@ class Abinit(PeriodicProgram):
             "kptopt": 3,
             "ngkpt": mesh,
             "nshiftk": 1,
-            "shiftk": [0.5 if n % 2 == 0 else 0.0 for n in mesh],
+            "shiftk": [0.0, 0.0, 0.0],
             "nsym": 1,
             "chkprim": 0,
             "nstep": self.CYCLES,

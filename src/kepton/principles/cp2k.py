@@ -161,7 +161,8 @@ class CP2K(PeriodicProgram):
         if spin := int(frames.spin[0]):
             electrons |= {"UKS": "T", "MULTIPLICITY": spin + 1}
         if mesh != (1, 1, 1):
-            scheme = f"MONKHORST-PACK {mesh[0]} {mesh[1]} {mesh[2]}"
+            onto_zero = [0.5 / n if n % 2 == 0 else 0.0 for n in mesh]
+            scheme = f"MACDONALD {' '.join(map(str, mesh))} {_numbers(np.array(onto_zero))}"
             electrons["&KPOINTS"] = {"SCHEME": scheme, "EPS_GEO": 1e-10}
         matter = {
             "&CELL": {name: _numbers(vector) for name, vector in zip("ABC", atoms.cell.array)},

@@ -55,8 +55,7 @@ SPIN = 0.5
 class Espresso(PeriodicProgram):
     """Free energy, forces and stress by pw.x: see `PeriodicProgram`.
 
-    Symmetry is not used: pw.x would add to a shifted mesh the points that the lattice's symmetry
-    asks for, and the energy would jump where a strain breaks it (10 meV in two atoms of silicon).
+    Symmetry is not used, so that a strain that breaks it changes neither points nor energy.
     Occupations are smeared by the cold function, which changes nothing in an insulator.
 
     Args:
@@ -154,7 +153,7 @@ class Espresso(PeriodicProgram):
             input_data={"control": control, "system": system, "electrons": electrons},
             pseudopotentials={symbol: file.path.name for symbol, file in files.items()},
             kpts=None if mesh == (1, 1, 1) else mesh,
-            koffset=[int(n % 2 == 0) for n in mesh],
+            koffset=(0, 0, 0),
         )
         return stream.getvalue()
 

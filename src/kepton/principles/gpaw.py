@@ -137,7 +137,7 @@ class GPAW(PeriodicProgram):
         settings = {
             "mode": {"name": "pw", "ecut": self._cutoff},
             "xc": FUNCTIONALS[self.xc],
-            "kpts": {"size": list(mesh)},
+            "kpts": {"size": list(mesh), "gamma": True},
             "charge": int(frames.charge[0]),
             "symmetry": {"point_group": False},
             "occupations": occupations,

@@ -96,6 +96,7 @@ class PeriodicProgram(ABC):
             "kind": self.KIND,
             "xc": self.xc,
             **(self._settings(self.elements)),
+            "mesh": "around 0",
             "k_spacing_per_A": self._k_spacing,
             "cells_per_A": [list(cell) for cell in self.cells],
             "smearing_eV": self.smearing_eV,
@@ -106,7 +107,7 @@ class PeriodicProgram(ABC):
         return self.k_spacing_per_A or K_SPACINGS_PER_A[self.accuracy]
 
     def mesh(self, frames: Frames) -> tuple[int, int, int]:
-        """k-points along each reciprocal vector; an even number is shifted by half a step."""
+        """k-points along each reciprocal vector, one of them at 0."""
         if not np.any(frames.pbc):
             return 1, 1, 1
         (vectors,) = reciprocal(frames)
