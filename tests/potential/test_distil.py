@@ -35,13 +35,13 @@ def distilled(order):
 
 def test_it_loses_little(distilled, trained, labelled):
     """On frames that neither has seen the squares of the learner's error and of what is lost add
-    up, give or take a fifth for ten frames; and what is lost is small beside the forces."""
+    up, give or take a fifth for ten frames; and what is lost is less than a tenth of the forces."""
     runner, told = distilled
     ten = labelled[0][20:], labelled[1][20:]
     learner, found = (assess(one, *ten)["forces"]["rmse"] for one in (trained, runner))
     assert found < 1.2 * np.hypot(learner, told["apart"])
     size = np.sqrt(np.mean(np.asarray(predict(trained, ten[0])[0].forces) ** 2))
-    assert told["apart"] < 0.05 * size
+    assert told["apart"] < 0.1 * size
     assert 1 <= told["rounds"] <= ROUNDS
 
 
