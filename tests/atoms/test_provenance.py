@@ -33,6 +33,14 @@ def crystals(path, energy, engine="", repeat=1, count=3):
     return path
 
 
+def files_of(folder, *engines, count=3):
+    """A file a name of an engine, of energies that fit together."""
+    return [
+        crystals(folder / f"{k}.extxyz", -5.0, engine, count=count)
+        for k, engine in enumerate(engines)
+    ]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -43,7 +51,7 @@ def crystals(path, energy, engine="", repeat=1, count=3):
     ],
 )
 def test_engines_of_other_names_are_refused_together(tmp_path, one, other):
-    paths = [crystals(tmp_path / f"{k}.extxyz", -5.0, name) for k, name in enumerate((one, other))]
+    paths = files_of(tmp_path, one, other)
     with pytest.raises(InputError, match="more than one principle") as told:
         read_systems(paths)
     assert all(str(part) in str(told.value) for part in (one, other, *paths))
@@ -60,12 +68,12 @@ def test_engines_of_other_names_are_refused_together(tmp_path, one, other):
     ],
 )
 def test_what_changes_no_label_makes_no_other_principle(tmp_path, one, other):
-    paths = [crystals(tmp_path / f"{k}.extxyz", -5.0, name) for k, name in enumerate((one, other))]
+    paths = files_of(tmp_path, one, other)
     assert len(read_labelled(paths)[0]) == 6
 
 
 def test_principles_within_one_file_are_refused_too(tmp_path):
-    paths = [crystals(tmp_path / f"{k}.extxyz", -5.0, k) for k in ("emt", "lj")]
+    paths = files_of(tmp_path, "emt", "lj")
     both = tmp_path / "both.extxyz"
     both.write_text("".join(path.read_text() for path in paths))
     with pytest.raises(InputError, match=r"emt .*both.* and lj .*both"):
@@ -91,7 +99,7 @@ def test_outputs_of_programs_are_told_by_their_own_names(tmp_path):
 
 
 def test_training_takes_several_only_where_it_is_asked_to(tmp_path):
-    paths = [crystals(tmp_path / f"{k}.extxyz", -5.0, k, count=6) for k in ("emt", "lj")]
+    paths = files_of(tmp_path, "emt", "lj", count=6)
     order = {"data": paths, "out": tmp_path / "m.kepton", "steps": 10, "members": 1}
     with pytest.raises(InputError, match="--mixed-principles"):
         from_data.train_from_data(from_data.Order(**order), 0.0)

@@ -6,10 +6,9 @@ both.
 
 import re
 from collections.abc import Iterator, Sequence
-from math import gcd
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.symbols import Symbols
 
 from kepton.atoms.groups import Group
 from kepton.errors import InputError
@@ -38,13 +37,13 @@ def check(groups: Sequence[Group]) -> None:
 
 
 def _methods(groups: Sequence[Group]) -> str:
+    named = sorted({(engine, str(group.source)) for group in groups for engine in group.engines})
     known: dict[tuple[str, ...], str] = {}
-    for group in groups:
-        for engine in sorted(group.engines):
-            method = _method(engine)
-            same = next((m for m in known if m[: len(method)] == method[: len(m)]), None)
-            if same is None or len(method) > len(same):
-                known[method] = known.pop(same) if same else f"{engine} ({group.source})"
+    # the longest first, so that what says less is the beginning of what is known
+    for engine, source in sorted(named, key=lambda pair: -len(_method(pair[0]))):
+        method = _method(engine)
+        if not any(one[: len(method)] == method for one in known):
+            known[method] = f"{engine} ({source})"
     return " and ".join(known.values()) if len(known) > 1 else ""
 
 
@@ -80,8 +79,5 @@ def _by_formula(group: Group) -> Iterator[tuple[str, np.ndarray]]:
     kinds, which = np.unique(species, axis=0, return_inverse=True)
     energies = np.asarray(group.label.energy[:LOOKED_AT], float) / species.shape[1]
     for kind, row in enumerate(kinds):
-        numbers, counts = np.unique(row, return_counts=True)
-        divisor = gcd(*counts.tolist())
-        parts = zip(numbers.tolist(), (counts // divisor).tolist())
-        formula = "".join(f"{chemical_symbols[z]}{n if n > 1 else ''}" for z, n in parts)
-        yield formula, energies[which.ravel() == kind]
+        formula, _ = Symbols(row).formula.reduce()
+        yield str(formula), energies[which.ravel() == kind]

@@ -128,8 +128,7 @@ def groups(structures: Iterator[ase.Atoms], path: Path, labelled: bool) -> list[
     Raises:
         InputError: a frame without energy, or with labels that are not numbers of the right shape
     """
-    parts: dict[int, list[tuple[list[int], Frames, Label | None]]] = {}
-    engines: dict[int, set[str]] = {}
+    parts: dict[int, list[tuple[list[int], Frames, Label | None, set[str]]]] = {}
     first = 0
     while some := list(islice(structures, AT_ONCE)):
         by_size: dict[int, list[int]] = {}
@@ -138,18 +137,18 @@ def groups(structures: Iterator[ase.Atoms], path: Path, labelled: bool) -> list[
         for size, places in by_size.items():
             group, rows = [some[i] for i in places], [first + i for i in places]
             label = labels(group, path, rows) if labelled else None
-            named = {str(atoms.info["engine"]) for atoms in group if "engine" in atoms.info}
-            engines.setdefault(size, set()).update(named)
-            parts.setdefault(size, []).append((rows, Frames.from_ase(group), label))
+            part = rows, Frames.from_ase(group), label, engines(group)
+            parts.setdefault(size, []).append(part)
         first += len(some)
     result = []
     for size in list(parts):
         group = parts.pop(size)
-        rows = np.concatenate([rows for rows, _, _ in group])
-        frames = concatenate([frames for _, frames, _ in group])
-        of_group = [label for _, _, label in group if label is not None]
+        rows = np.concatenate([rows for rows, _, _, _ in group])
+        frames = concatenate([frames for _, frames, _, _ in group])
+        of_group = [label for _, _, label, _ in group if label is not None]
         label = joined_labels(of_group) if labelled else None
-        result.append(Group(frames, label, path, rows, frozenset(engines[size])))
+        named = frozenset().union(*(names for _, _, _, names in group)) - {""}
+        result.append(Group(frames, label, path, rows, named))
     return result
 
 
@@ -209,8 +208,13 @@ def labels(structures: Sequence[ase.Atoms], path: Path, rows: Sequence[int]) -> 
             virial[i] = _tensor(values, VIRIAL, where)
         elif atoms.cell.rank == 3 and any(key in values for key in STRESS):
             virial[i] = -_tensor(values, STRESS, where) * atoms.get_volume()
-    engines = {str(atoms.info.get("engine", "")) for atoms in structures}
-    return Label(energy, forces, virial, engines.pop() if len(engines) == 1 else "")
+    named = engines(structures)
+    return Label(energy, forces, virial, named.pop() if len(named) == 1 else "")
+
+
+def engines(structures: Sequence[ase.Atoms]) -> set[str]:
+    """Names of those that answered, "" for frames that do not say."""
+    return {str(atoms.info.get("engine", "")) for atoms in structures}
 
 
 def _numbers(values: dict, keys: Sequence[str], where: str, *shapes: tuple[int, ...]) -> np.ndarray:

@@ -50,7 +50,7 @@ SMOOTH_HA = 0.5
 """Energy below the cutoff over which plane waves come in, so that none jumps in with a strain"""
 EMPTY = 1.2, 4
 """Bands: a multiple of the filled ones, and some more"""
-INPUT, LOG, DENSITY = "abinit.abi", "abinit.log", "abinito_DEN"
+INPUT, LOG = "abinit.abi", "abinit.log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Abinit(PeriodicProgram):
     XC: ClassVar[tuple[str, ...]] = tuple(FUNCTIONALS)
     OUTPUT: ClassVar[str] = "abinit.abo"
     ATTEMPTS: ClassVar[int] = len(LADDER)
-    DENSITY: ClassVar[str] = DENSITY
+    DENSITY: ClassVar[str] = "abinito_DEN"
     LEAST_MIXING: ClassVar[float] = LADDER[-1]["diemix"]
 
     def _settings(self, symbols: tuple[str, ...]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Abinit(PeriodicProgram):
             **LADDER[attempt],
         }
         if goes_on:
-            told["getden_filepath"] = f'"{DENSITY}"'
+            told["getden_filepath"] = f'"{self.DENSITY}"'
         if self.smearing_eV:
             told["tsmear"] = self.smearing_eV / HARTREE
         if charge:

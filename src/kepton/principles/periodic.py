@@ -174,8 +174,8 @@ class PeriodicProgram(ABC):
             if unconverged.exists():
                 continue
             if not self._ended(output):
-                left = list(place.folder.glob(self.DENSITY)) if self.DENSITY else []
-                self._run(place, self._input(frames, attempt, attempt == 1 and bool(left)), frames)
+                goes_on = attempt == 1 and bool(self._densities(place.folder))
+                self._run(place, self._input(frames, attempt, goes_on), frames)
             result = self._read(output)
             if result is not None:
                 return self._labelled(frames, result, attempt + 1)
@@ -221,8 +221,12 @@ class PeriodicProgram(ABC):
 
     def _tidy(self, folder: Path, frames: Frames) -> None:  # noqa: ARG002
         """Remove what only the program reads."""
-        for path in folder.glob(self.DENSITY) if self.DENSITY else ():
+        for path in self._densities(folder):
             path.unlink()
+
+    def _densities(self, folder: Path) -> list[Path]:
+        """What an attempt has left of its density."""
+        return list(folder.glob(self.DENSITY)) if self.DENSITY else []
 
     @abstractmethod
     def _ended(self, output: Path) -> bool:
