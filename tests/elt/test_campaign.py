@@ -99,18 +99,18 @@ def test_spent_time_ends_without_a_certificate(tmp_path):
 
 
 def test_a_budget_too_small_for_any_certificate_is_refused():
-    needed = 24 + 72  # seeds, and an audit at 1 - 0.05 / 2
+    needed = 24 + 63  # seeds, and an audit at 1 - 4/5 of 0.05
     Goal(target=0.1, labels=needed).check()
     with pytest.raises(InputError, match=rf"labels = {needed} at the very least") as told:
         Goal(target=0.1, labels=needed - 1).check()
     assert f"{needed - 1} labels is too small" in str(told.value)
     assert "95% of the configurations" in str(told.value)
-    assert "takes at least 72 more" in str(told.value)
+    assert "takes at least 63 more" in str(told.value)
 
 
 @pytest.mark.parametrize(
     ("labels", "workers", "batch"),
-    [(96, 2, 8), (272, 2, 20), (5000, 2, 32), (272, 32, 32), (272, 64, 50), (5000, 64, 64)],
+    [(87, 2, 8), (263, 2, 20), (5000, 2, 32), (263, 32, 32), (263, 64, 50), (5000, 64, 64)],
 )
 def test_a_batch_is_a_tenth_of_what_training_may_cost_or_one_a_worker(labels, workers, batch):
     goal = Goal(target=0.1, labels=labels)
@@ -166,7 +166,7 @@ def test_the_campaign_is_a_pure_function_of_its_events():
     state = campaign.tell(state, event("distilled", model=3))
     assert (state.model, state.runner) == (2, 3)
     action = campaign.ask(state)
-    assert action.plan.stages == (72,)
+    assert action.plan.stages == (63,)
 
 
 def test_what_is_late_joins_a_later_round_and_is_waited_for_before_an_audit():
