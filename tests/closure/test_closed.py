@@ -70,9 +70,11 @@ def test_eulers_equations_are_the_limit_of_any_closure(closure):
         assert np.abs(mine - his).mean() < 0.01
 
 
-@pytest.mark.parametrize("closure", [FRESH, Closure.none(4), wild(1)])
-def test_heat_spreads_as_by_fourier(closure):
-    knudsen, k, times = 5e-3, 2 * np.pi, [0.5, 1.5]
+@pytest.mark.parametrize(
+    ("closure", "knudsen"), [(FRESH, 5e-3), (Closure.none(4), 5e-3), (wild(1), 5e-4)]
+)
+def test_heat_spreads_as_by_fourier(closure, knudsen):
+    k, times = 2 * np.pi, [0.5, 1.5]
     bump = 1e-4 * np.cos(k * middles(128))
     found = closed.solve(closure, Case.of(Fields(1 - bump, 0 * bump, 1 + bump), knudsen), times)
     rho, _, theta = fields_of(found, 1)
@@ -124,18 +126,19 @@ def test_the_damping_tames_what_is_cut_off():
     known = solve(Kinetic(), case, times).conserved
     cut, damped = (
         relative_error(closed.solve(closure, case, times), known)[0]
-        for closure in (Closure.none(6), Closure.fresh(6, 1, 0).mean)
+        for closure in (Closure.none(8), FRESH)
     )
     assert damped < 0.5 * cut
 
 
-def test_between_reflecting_walls_is_half_of_a_symmetric_periodic_domain():
+@pytest.mark.parametrize("closure", [FRESH, Closure.none(6)])
+def test_between_reflecting_walls_is_half_of_a_symmetric_periodic_domain(closure):
     x = 2 * np.pi * middles(40)[:20]
     gas = Fields(1 + 0.3 * np.cos(x), 0 * x, 1 + 0.2 * np.cos(x))
     whole = Case.of(Fields(*(np.concatenate([p, p[::-1]]) for p in gas)), 0.2)
     walls = Case.of(gas, 0.4, "reflecting")  # lengths and times twice as long
-    a = np.asarray(closed.solve(Closure.none(6), whole, [0.1]).density)[0, 0, :20]
-    b = np.asarray(closed.solve(Closure.none(6), walls, [0.2]).density)[0, 0]
+    a = np.asarray(closed.solve(closure, whole, [0.1]).density)[0, 0, :20]
+    b = np.asarray(closed.solve(closure, walls, [0.2]).density)[0, 0]
     np.testing.assert_allclose(b, a, rtol=1e-12)
 
 

@@ -68,7 +68,7 @@ def test_what_a_campaign_leaves(folder):
         assert set(data["origin"]) >= {"seed", "audit"}
         assert len(data["origin"]) == claims["labels"]
     ensemble, info = load_closure(folder / "bgk/model.kepton")
-    assert ensemble.weights.shape == (2, 4, 4)
+    assert ensemble.weights.shape == (2, 4, 3)
     assert info["certificate"]["certified"]
 
 

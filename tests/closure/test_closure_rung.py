@@ -56,7 +56,8 @@ def test_models_are_bytes_and_back(models, tmp_path):
     file = tmp_path / "model.kepton"
     file.write_bytes(to_bytes(models, {"a": 1}))
     assert load_closure(file)[1] == {"a": 1}
-    for data in (b"", b"nonsense" * 20, file.read_bytes()[:-8]):
+    other = to_bytes(Closure(np.zeros((2, 4, 5))), {})
+    for data in (b"", b"nonsense" * 20, file.read_bytes()[:-8], other):
         with pytest.raises(InputError, match="not the file of a closure"):
             from_bytes(data)
     with pytest.raises(InputError, match="no model file"):

@@ -46,13 +46,12 @@ def steps_for(basis: Hermite, begun: Start, times) -> np.ndarray:
 
 
 def step(closure: Closure, begun: Start, c: Float[Array, "m b n"], dt: Float[Array, "b"]) -> Array:
-    """The moments after a step; the rates of damping are those at its start."""
+    """The moments after a step."""
     basis, case, temperature = closure.basis, begun.case, begun.temperature
-    frequency = 1.0 / jnp.asarray(case.knudsen)
     velocities = jnp.sqrt(temperature)[:, None] * basis.velocities
     outside = _molecules(basis, basis.gaussian(*in_frame(case.outside, temperature)))
-    damping = closure.rates(c, temperature, frequency, case.boundary == "periodic")
-    rates = frequency[:, None] + damping
+    waves = Waves(case.boundary, case.cells, basis.order)
+    rates = closure.rates(waves.numbers, temperature, 1.0 / jnp.asarray(case.knudsen))
 
     def flight(c):
         parts = crossing(case.boundary, outside, velocities, _molecules(basis, c))
@@ -60,11 +59,41 @@ def step(closure: Closure, begun: Start, c: Float[Array, "m b n"], dt: Float[Arr
         return jnp.tensordot(basis.of_molecules, jnp.moveaxis(change[:, 0], 1, 0), 1)
 
     def collided(c, scale):
-        s = scale * rates
-        away = (basis.gaussian(*local(c)) - c)[LOWEST:]
-        return jnp.concatenate([c[:LOWEST], c[LOWEST:] + s / (1.0 + s) * away])
+        local_equilibrium = basis.gaussian(*local(c))[LOWEST:]
+        away = waves.scaled(c[LOWEST:] - local_equilibrium, 1.0 / (1.0 + scale * rates))
+        return jnp.concatenate([c[:LOWEST], local_equilibrium + away])
 
     return stepped(flight, collided, c, dt[:, None])
+
+
+class Waves(NamedTuple):
+    """Waves in the domain, of which the moments c_n, n >= 3, are made.
+
+    Where the domain is not periodic, they are those of the domain and its mirror image, in which
+    reflecting walls turn velocities, c_n becoming (-1)^n c_n.
+
+    Args:    boundary: one of BOUNDARIES;  cells: n;  order: N
+    """
+
+    boundary: str
+    cells: int
+    order: int
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(w,) the wavenumbers k >= 0."""
+        if self.boundary == "periodic":
+            return 2.0 * np.pi * np.arange(self.cells // 2 + 1)
+        return np.pi * np.arange(self.cells + 1)
+
+    def scaled(self, moments: Float[Array, "r b n"], by: Float[Array, "r b w"]) -> Array:
+        """The moments, (r, b, n), each wave of them multiplied by a number."""
+        if self.boundary == "periodic":
+            return jnp.fft.irfft(by * jnp.fft.rfft(moments), self.cells)
+        turns = self.boundary == "reflecting"
+        sign = (-1.0) ** (turns * np.arange(LOWEST, self.order + 1))[:, None, None]
+        mirrored = jnp.concatenate([moments, sign * moments[..., ::-1]], axis=-1)
+        return jnp.fft.irfft(by * jnp.fft.rfft(mirrored), 2 * self.cells)[..., : self.cells]
 
 
 def _molecules(basis: Hermite, c: Array) -> Array:

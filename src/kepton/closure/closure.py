@@ -8,12 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kepton.closure.moments import LOWEST, Hermite, local
-from kepton.closure.transport import wrapped
+from kepton.closure.moments import LOWEST, Hermite
 
-FEATURES = 4
-FLOOR = 1e-10
-"""Square of the share of molecules out of equilibrium below which nothing is to be told of it"""
+FEATURES = 3
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=[])
@@ -21,19 +18,18 @@ FLOOR = 1e-10
 class Closure:
     """Damping of the moments that are out of local equilibrium, h_n = c_n - M_n, n >= 3.
 
-    c_t + sqrt(T) J c_x = -(1 / Kn + q s_n) h,  s_n = exp(sum_f W_nf phi_f) > 0
-    q^2 = T sum_n (h_n / rho)_x^2 / sum_n (h_n / rho)^2
+    c_t + sqrt(T) J c_x = -(1 / Kn + q s_n(x)) h,  q = sqrt(T) |d/dx|,  x = q / (q + 1 / Kn)
+    s_n(x) = exp(sum_f W_nf x^f) > 0,  f = 0, 1, 2
 
     J, symmetric, is the multiplication by xi, cut off behind c_N: the system is hyperbolic and
     dissipative whatever W is. What is cut off would carry the memory of finer and finer structure
-    in velocity away; q is the rate at which the gas makes it, and q s_n that at which c_n loses it.
-    The features phi are 1, q / (q + 1 / Kn), the logarithm of the local temperature, and
-    |h| / rho: all numbers without a unit, which no motion of the gas or of its observer changes, no
-    choice of units and no mirror.
+    in velocity away; q, the same for a wave of k as sqrt(T) k, is the rate at which flight makes
+    it, and q s_n that at which c_n loses it. x, between 0 and 1, says how rarefied the gas is for
+    that wave. These have no unit or that of a rate, so no motion of the gas or of its observer
+    changes anything, no choice of units and no mirror.
 
     Args:    weights: W, (N - 2, FEATURES), or with a leading axis k an ensemble
-    Source:  the closures of Hammett, Perkins, Phys. Rev. Lett. 64, 3019 (1990), damp at a rate
-             |k| sqrt(T); q is that of a local k
+    Source:  with constants for s_n, closures of Hammett, Perkins, Phys. Rev. Lett. 64, 3019 (1990)
     """
 
     weights: Float[Array | np.ndarray, "*k m f"]
@@ -42,8 +38,8 @@ class Closure:
     def fresh(order: int, members: int, key: int) -> "Closure":
         """An ensemble before training: rates that grow with n, and noise."""
         n = np.arange(LOWEST, order + 1)
-        rate = 8.0 * ((n - LOWEST + 0.3) / (order - LOWEST + 0.3)) ** 4
-        noise = 0.3 * np.random.default_rng(key).standard_normal((members, len(n), FEATURES))
+        rate = 5.0 * ((n - LOWEST + 0.3) / (order - LOWEST + 0.3)) ** 3
+        noise = 0.15 * np.random.default_rng(key).standard_normal((members, len(n), FEATURES))
         noise[..., 0] += np.log(rate)
         return Closure(noise)
 
@@ -74,26 +70,13 @@ class Closure:
         return Closure(self.weights.mean(axis=0))
 
     def rates(
-        self,
-        c: Float[Array, "m b n"],
-        temperature: Float[Array, "b"],
-        frequency: Float[Array, "b"],
-        periodic: bool,
-    ) -> Float[Array, "r b n"]:
-        """q s_n of every cell, of the moments c and n >= 3.
+        self, wavenumbers: np.ndarray, temperature: Float[Array, "b"], frequency: Float[Array, "b"]
+    ) -> Float[Array, "r b w"]:
+        """1 / Kn + q s_n of every wave, n >= 3.
 
-        Args:    temperature: T;  frequency: 1 / Kn;  periodic: whether the ends meet
+        Args:    wavenumbers: (w,), |k|;  temperature: T;  frequency: 1 / Kn
         """
-        fields = local(c)
-        h = (c - self.basis.gaussian(*fields))[LOWEST:] / c[0]
-        padded = wrapped(h)[..., 1:-1] if periodic else jnp.pad(h, ((0, 0), (0, 0), (1, 1)), "edge")
-        slope = 0.5 * c.shape[-1] * (padded[..., 2:] - padded[..., :-2])
-        squares = (h**2).sum(axis=0) + FLOOR
-        q = jnp.sqrt(temperature[:, None] * ((slope**2).sum(axis=0) + FLOOR) / squares)
-        features = (
-            jnp.ones_like(q),
-            q / (q + frequency[:, None]),
-            jnp.log(fields.temperature),
-            jnp.sqrt(squares),
-        )
-        return q * jnp.exp(jnp.tensordot(self.weights, jnp.stack(features), 1))
+        q = jnp.sqrt(temperature)[:, None] * wavenumbers
+        x = q / (q + frequency[:, None])
+        powers = jnp.stack([x**f for f in range(FEATURES)])
+        return frequency[:, None] + q * jnp.exp(jnp.tensordot(self.weights, powers, 1))

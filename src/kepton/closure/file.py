@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from kepton.closure.closure import Closure
+from kepton.closure.closure import FEATURES, Closure
 from kepton.closure.fields import Case, Conserved, Fields
 from kepton.closure.label import Label
 from kepton.errors import InputError
@@ -34,8 +34,8 @@ def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
         if header["architecture"] != ARCHITECTURE:
             raise InputError(f"This is a model of another kind, {header['architecture']!r}.")
         ensemble = Closure(tensors["weights"])
-        if ensemble.weights.ndim != 3:
-            raise KeyError("members")
+        if ensemble.weights.ndim != 3 or ensemble.weights.shape[-1] != FEATURES:
+            raise ValueError(f"weights of the shape {ensemble.weights.shape}")
         return ensemble, header["info"]
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, InputError):

@@ -19,7 +19,7 @@ from kepton.closure.fields import Case, Conserved, Fields
 from kepton.closure.transport import Real
 from kepton.errors import InputError
 
-HOTTEST = 1.7
+HOTTEST = 1.5
 """Temperatures of the frame that the gas may have anywhere: the series diverges at 2"""
 LOWEST = 3
 """The first moment that collisions change"""

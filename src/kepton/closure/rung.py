@@ -51,7 +51,7 @@ class ClosureProblem:
     equation: Kinetic
     initial: InitialData
     times: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
-    order: int = 10
+    order: int = 8
     members: int = 4
     training: Training = field(default_factory=Training)
     progress: Callable[[Point], None] | None = None
