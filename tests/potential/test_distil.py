@@ -5,16 +5,18 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from ase.build import bulk
 from scipy.stats import spearmanr
 
 from conftest import MODEL, TRAINING
-from kepton.atoms.frames import split
+from kepton.atoms.frames import Frames, concatenate, concatenate_labels, split
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe
 from kepton.potential.assess import assess
 from kepton.potential.distil import AGAIN, ROUNDS, distil
 from kepton.potential.ensemble import committee, predict
 from kepton.potential.explore import visited
-from kepton.potential.geometry import Gate
+from kepton.potential.geometry import Gate, Strain, perturbed
+from kepton.potential.train import train
 from kepton.principles import ASECalculator
 
 CONDITIONS = ExploreConfig(
@@ -69,6 +71,23 @@ def test_it_learns_from_labelled_frames_and_from_both_walks(distilled):
     assert 20 + 16 * 20 < told["frames"] <= 20 + 16 * 20 * (1 + told["rounds"])
 
 
+def test_a_crystal_is_learnt_strained_and_at_rest_too():
+    """Stresses near 0 K, where no walk leads, are the learner's to a tenth of their size."""
+    crystal = Frames.from_ase([bulk("Cu", cubic=True)])
+    gate, emt, small = Gate.of([crystal]), ASECalculator(), Strain((-0.03, 0.03), 0.02)
+    known = perturbed([crystal], 24, gate, 0, small)
+    data = [(concatenate(known), concatenate_labels([emt(frames) for frames in known]))]
+    sizes = replace(MODEL, species=(29,), cutoff_A=4.5)
+    learner = Recipe("deep_potential", sizes, replace(TRAINING, steps=300), 2)
+    trained = train(data, learner.training, learner.fresh(data, 0), 0)
+    hot = replace(CONDITIONS, temperature_K=(300.0, 600.0))
+    recipe = replace(learner, training=replace(TRAINING, steps=600, virial_weight=10.0))
+    runner, _ = distil(trained, recipe, [crystal], known, gate, hot, 0)
+    cold = small.of(crystal.tile(40), np.random.default_rng(9))
+    mine, his = (np.asarray(predict(one, cold)[0].virial) for one in (runner, trained))
+    assert np.sqrt(np.mean((mine - his) ** 2)) < 0.1 * np.sqrt(np.mean(his**2))
+
+
 def test_errors_come_with_how_well_they_are_foretold(trained, labelled):
     ten = labelled[0][20:], labelled[1][20:]
     told = assess(trained, *ten)["deviation"]
@@ -94,4 +113,5 @@ def test_without_a_runner_the_learner_is_handed_out(trained, start):
     assert problem.distil(trained, None, [start], 0) is None
     longer = learner.taught("cluster_expansion", [start])
     assert longer.training.steps == 1.5 * TRAINING.steps
+    assert longer.training.virial_weight == 10.0 * TRAINING.virial_weight
     assert longer.members == 2

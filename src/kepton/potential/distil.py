@@ -10,7 +10,7 @@ import numpy as np
 from kepton.atoms.frames import Frames, Label, concatenate
 from kepton.potential.ensemble import Ensemble, atom_deviation, committee, predict
 from kepton.potential.explore import ExploreConfig, visited
-from kepton.potential.geometry import Gate
+from kepton.potential.geometry import Gate, Strain
 from kepton.potential.recipe import Recipe
 from kepton.potential.train import Diverged, Point, train
 
@@ -20,6 +20,9 @@ ROUNDS, AGAIN = 3, 2
 """Trainings, at most, from random weights and from those of a former runner"""
 FIRST = 0.25
 """Share of a walk that the learner makes, a step of which costs many times the runner's"""
+STRAIN, STILL = Strain((-0.05, 0.05), 0.02), 0.03
+"""Strains of crystals near 0 K, and the largest amplitude of their atoms there, Å: of dynamics
+alone a runner learns elastic constants that are a tenth or two away from its learner's"""
 CLOSE = 1.0
 """A runner is close where it differs from the learner by less than so many times the learner's
 deviation. Errors are 1.6 times that or more (measured), and squares add up, so an error grows by
@@ -42,9 +45,9 @@ def distil(
     Each member learns from one of the learner's, so that they differ as those do; from their mean
     where there are not as many.
 
-    It learns from the learner's labelled configurations and its dynamics, or that of a former
-    runner; then it walks by itself, and what it met is labelled by the learner and learnt too,
-    until it is close or ROUNDS are over.
+    It learns from the learner's labelled configurations, from crystals near 0 K, and from the
+    learner's dynamics, or that of a former runner; then it walks by itself, and what it
+    met is labelled by the learner and learnt too, until it is close or ROUNDS are over.
 
     Args:
         starts: the given structures
@@ -56,10 +59,10 @@ def distil(
     """
     atoms = max(frames.positions.shape[1] for frames in starts)
     count = int(np.clip(ATOMS // atoms, FEWEST, MOST))
-    seeds = np.random.SeedSequence(seed).generate_state(ROUNDS + 2).tolist()
+    seeds = np.random.SeedSequence(seed).generate_state(ROUNDS + 3).tolist()
     short = config if former else replace(config, walk_fs=FIRST * config.walk_fs)
     walked = visited(former or learner, starts, known, gate, count, short, seeds[0])
-    frames = concatenate([*known, walked])
+    frames = concatenate([*known, *_near_rest(starts, count // 2, seeds[-1]), walked])
     data = [(frames, _lesson(committee(learner, frames).of_cells(frames), recipe.members))]
     runner, rounds, apart, doubt = former, 0, np.inf, 0.0
     while rounds < (AGAIN if former else ROUNDS) and not apart <= CLOSE * doubt:
@@ -82,6 +85,19 @@ def distil(
     assert runner is not None
     labelled = sum(len(frames) for frames, _ in data)
     return runner, {"rounds": rounds, "frames": labelled, "apart": apart, "deviation": doubt}
+
+
+def _near_rest(starts: list[Frames], count: int, seed: int) -> list[Frames]:
+    """So many configurations of the crystals among the starts, as STRAIN and STILL say."""
+    crystals = [start for start in starts if np.all(start.pbc)]
+    if not crystals:
+        return []
+    rng = np.random.default_rng(seed)
+    frames = STRAIN.of(concatenate(crystals)[rng.integers(len(crystals), size=count)], rng)
+    noise = rng.standard_normal(frames.positions.shape) * np.asarray(frames.mask)[..., None]
+    return [
+        frames.with_positions(frames.positions + STILL * rng.uniform(size=(count, 1, 1)) * noise)
+    ]
 
 
 def _lesson(answers: Label, members: int) -> Label:

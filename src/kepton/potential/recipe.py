@@ -16,6 +16,8 @@ from kepton.potential.train import TrainConfig, default_training, fresh
 MEMBERS = 4
 LONGER = 1.5
 """So many times as long are the trainings of a runner as those of its learner"""
+STRESSES = 10.0
+"""So many times as much count virials, which a learner gives without noise"""
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,18 @@ class Recipe:
         structures: Sequence[Frames],
         sizes: Mapping[str, Any] | None = None,
     ) -> "Recipe":
-        """The recipe of a runner that learns from this one: with longer trainings, alike else.
+        """The recipe of a runner that learns from this one, with longer trainings.
 
         Raises:
             InputError: as `of`
         """
-        alike = ("energy_weight", "virial_weight", "smoothness")
-        training = {name: getattr(self.training, name) for name in alike} | {
-            name: int(LONGER * getattr(self.training, name)) for name in ("steps", "warm_steps")
+        own = self.training
+        training = {
+            "energy_weight": own.energy_weight,
+            "virial_weight": STRESSES * own.virial_weight,
+            "smoothness": own.smoothness,
+            "steps": int(LONGER * own.steps),
+            "warm_steps": int(LONGER * own.warm_steps),
         }
         return Recipe.of(architecture, structures, sizes, training, self.members)
 

@@ -17,7 +17,7 @@ from kepton.errors import InputError
 from kepton.principles.principle import Refusal, answer, check_electrons, nearest
 from kepton.principles.program import Place, check_program, executable, workplace
 
-K_SPACINGS_PER_A = {"draft": 0.4, "normal": 0.25, "tight": 0.15}
+K_SPACINGS_PER_A = {"draft": 0.35, "normal": 0.25, "tight": 0.15}
 """Largest distance of k-points along a reciprocal vector (2 pi included), by accuracy"""
 NEAR = 0.1
 """Relative difference of lengths up to which a cell has the mesh of a known one"""
