@@ -81,7 +81,7 @@ def test_a_crystal_is_learnt_strained_and_at_rest_too():
     learner = Recipe("deep_potential", sizes, replace(TRAINING, steps=300), 2)
     trained = train(data, learner.training, learner.fresh(data, 0), 0)
     hot = replace(CONDITIONS, temperature_K=(300.0, 600.0))
-    recipe = replace(learner, training=replace(TRAINING, steps=600, virial_weight=10.0))
+    recipe = replace(learner, training=replace(TRAINING, steps=600, virial_weight=5.0))
     runner, _ = distil(trained, recipe, [crystal], known, gate, hot, 0)
     cold = small.of(crystal.tile(40), np.random.default_rng(9))
     mine, his = (np.asarray(predict(one, cold)[0].virial) for one in (runner, trained))
@@ -113,5 +113,5 @@ def test_without_a_runner_the_learner_is_handed_out(trained, start):
     assert problem.distil(trained, None, [start], 0) is None
     longer = learner.taught("cluster_expansion", [start])
     assert longer.training.steps == 1.5 * TRAINING.steps
-    assert longer.training.virial_weight == 10.0 * TRAINING.virial_weight
+    assert longer.training.virial_weight == 5.0 * TRAINING.virial_weight
     assert longer.members == 2

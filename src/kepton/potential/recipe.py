@@ -16,7 +16,7 @@ from kepton.potential.train import TrainConfig, default_training, fresh
 MEMBERS = 4
 LONGER = 1.5
 """So many times as long are the trainings of a runner as those of its learner"""
-STRESSES = 10.0
+STRESSES = 5.0
 """So many times as much count virials, which a learner gives without noise"""
 
 
