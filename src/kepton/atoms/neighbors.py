@@ -170,7 +170,8 @@ def _compiled(positions, types, boxes, pbc, reach: float, elements: int) -> List
         arrays = *given, np.array(widths, np.int64), index, image, home, most
         places = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
         sizes = [ctypes.c_long(size) for size in (b, n, elements)]
-        far = search(*sizes, *places[:5], ctypes.c_double(reach), *places[5:], threads())
+        cores = ctypes.c_long(threads())  # a plain int would leave half of a long undefined
+        far = search(*sizes, *places[:5], ctypes.c_double(reach), *places[5:], cores)
         _check_images(bool(far))
         return index, image, home, most
 
