@@ -1,6 +1,5 @@
 """Neighbour lists: who is within the cutoff of whom, all periodic images included."""
 
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -168,10 +167,8 @@ def _compiled(positions, types, boxes, pbc, reach: float, elements: int) -> List
         index[types < 0], image[types < 0] = -1, 0
         home = np.empty((b, n, 3), np.int32)
         arrays = *given, np.array(widths, np.int64), index, image, home, most
-        places = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
-        sizes = [ctypes.c_long(size) for size in (b, n, elements)]
-        cores = ctypes.c_long(threads())  # a plain int would leave half of a long undefined
-        far = search(*sizes, *places[:5], ctypes.c_double(reach), *places[5:], cores)
+        places = [array.ctypes.data for array in arrays]
+        far = search(b, n, elements, *places[:5], reach, *places[5:], threads())
         _check_images(bool(far))
         return index, image, home, most
 

@@ -1,6 +1,7 @@
 """The compiled library: loaded once, its operations made known to XLA."""
 
 import ctypes
+from ctypes import c_double, c_long, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import jax
 
 FILE = Path(__file__).with_name("libkepton.so")
 OPERATIONS = ("deep_potential_f32", "deep_potential_f64")
+NEIGHBORS = (*3 * [c_long], *5 * [c_void_p], c_double, *5 * [c_void_p], c_long)
+"""Arguments of the search for neighbours: one that is passed undeclared is an int, half a long"""
 
 
 @cache
@@ -18,6 +21,7 @@ def library() -> ctypes.CDLL | None:
         for name in OPERATIONS:
             capsule = jax.ffi.pycapsule(getattr(found, name))
             jax.ffi.register_ffi_target(f"kepton_{name}", capsule, platform="cpu")
+        found.kepton_neighbors.argtypes = NEIGHBORS
     except (OSError, AttributeError, RuntimeError):
         return None
     return found
