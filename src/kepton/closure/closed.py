@@ -1,5 +1,6 @@
 """The closed moment system: what a closure makes of a case."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -45,12 +46,12 @@ def steps_for(basis: Hermite, begun: Start, times) -> np.ndarray:
     return np.stack([steps_of(d, fastest, begun.case.cells) for d in durations])
 
 
-def step(closure: Closure, begun: Start, c: Float[Array, "m b n"], dt: Float[Array, "b"]) -> Array:
-    """The moments after a step."""
+def stepper(closure: Closure, begun: Start) -> Callable[[Array, Array], Array]:
+    """The moments after a step, of those before, (m, b, n), and its length, (b,)."""
     basis, case, temperature = closure.basis, begun.case, begun.temperature
     velocities = jnp.sqrt(temperature)[:, None] * basis.velocities
     outside = _molecules(basis, basis.gaussian(*in_frame(case.outside, temperature)))
-    waves = Waves(case.boundary, case.cells, basis.order)
+    waves = Waves(case.boundary, case.cells)
     rates = closure.rates(waves.numbers, temperature, 1.0 / jnp.asarray(case.knudsen))
 
     def flight(c):
@@ -63,7 +64,7 @@ def step(closure: Closure, begun: Start, c: Float[Array, "m b n"], dt: Float[Arr
         away = waves.scaled(c[LOWEST:] - local_equilibrium, 1.0 / (1.0 + scale * rates))
         return jnp.concatenate([c[:LOWEST], local_equilibrium + away])
 
-    return stepped(flight, collided, c, dt[:, None])
+    return lambda c, dt: stepped(flight, collided, c, dt[:, None])
 
 
 class Waves(NamedTuple):
@@ -72,12 +73,11 @@ class Waves(NamedTuple):
     Where the domain is not periodic, they are those of the domain and its mirror image, in which
     reflecting walls turn velocities, c_n becoming (-1)^n c_n.
 
-    Args:    boundary: one of BOUNDARIES;  cells: n;  order: N
+    Args:    boundary: one of BOUNDARIES;  cells: n
     """
 
     boundary: str
     cells: int
-    order: int
 
     @property
     def numbers(self) -> np.ndarray:
@@ -90,9 +90,10 @@ class Waves(NamedTuple):
         """The moments, (r, b, n), each wave of them multiplied by a number."""
         if self.boundary == "periodic":
             return jnp.fft.irfft(by * jnp.fft.rfft(moments), self.cells)
-        turns = self.boundary == "reflecting"
-        sign = (-1.0) ** (turns * np.arange(LOWEST, self.order + 1))[:, None, None]
-        mirrored = jnp.concatenate([moments, sign * moments[..., ::-1]], axis=-1)
+        image = moments[..., ::-1]
+        if self.boundary == "reflecting":
+            image = image * (-1.0) ** (LOWEST + np.arange(len(moments)))[:, None, None]
+        mirrored = jnp.concatenate([moments, image], axis=-1)
         return jnp.fft.irfft(by * jnp.fft.rfft(mirrored), 2 * self.cells)[..., : self.cells]
 
 
@@ -103,8 +104,10 @@ def _molecules(basis: Hermite, c: Array) -> Array:
 
 @jax.jit
 def _advance(closure: Closure, begun: Start, c, duration, steps):
+    step = stepper(closure, begun)
+
     def one(number, c):
-        return step(closure, begun, c, step_length(number, duration, steps))
+        return step(c, step_length(number, duration, steps))
 
     return jax.lax.fori_loop(0, steps.max(), one, c)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kepton.closure.closed import Start, start, step, steps_for
+from kepton.closure.closed import Start, start, stepper, steps_for
 from kepton.closure.closure import Closure
 from kepton.closure.difference import scales
 from kepton.closure.fields import Case, Conserved, together
@@ -130,13 +130,13 @@ def _loss(closure: Closure, batch, lengths, times) -> Float[Array, ""]:
 
 def _solutions(closure: Closure, begun: Start, counts, lengths, times) -> Conserved:
     """As `closed.solve`, with numbers of steps that are known to the compiler."""
-    c, seen = begun.moments, []
+    step, c, seen = stepper(closure, begun), begun.moments, []
     durations = np.diff(np.asarray(times, float), prepend=0.0)
     for duration, steps, length in zip(durations, counts, lengths):
 
         @jax.checkpoint
         def one(c, number, duration=duration, steps=steps):
-            return step(closure, begun, c, step_length(number, duration, steps)), None
+            return step(c, step_length(number, duration, steps)), None
 
         c, _ = jax.lax.scan(one, c, jnp.arange(length))
         seen.append(conserved_of(c, begun.temperature))
