@@ -60,7 +60,7 @@ class Recipe:
         structures: Sequence[Frames],
         sizes: Mapping[str, Any] | None = None,
     ) -> "Recipe":
-        """The recipe of a runner that learns from this one, with longer trainings.
+        """The recipe of a runner that learns from this one: longer, and more of virials.
 
         Raises:
             InputError: as `of`
