@@ -222,7 +222,7 @@ def _advance(equation: Kinetic, case: Case, velocities: Velocities, parts, durat
 def solve(equation: Kinetic, case: Case, times, velocities: Velocities | None = None):
     """Distributions at increasing times, in the frame of `drift`.
 
-    Second order in time and, where smooth, third in space and more than any in velocity; mass,
+    Second order in time and, where smooth, fifth in space and more than any in velocity; mass,
     momentum and energy are kept to rounding; as Kn -> 0 the scheme becomes one for Euler's
     equations.
 

@@ -42,8 +42,11 @@ def at_faces(padded: Float[Array, "*b m"]) -> Array:
             (c - 2.0 * d + e, 3.0 * c - 4.0 * d + e),
         )
     ]
-    differ = jnp.abs(rough[0] - rough[2])
-    first, second, third = (w * (1.0 + (differ / r) ** 2) for w, r in zip((1.0, 6.0, 3.0), rough))
+    differ = (rough[0] - rough[2]) ** 2
+    b0, b1, b2 = (r**2 for r in rough)  # by the product of which all weights are multiplied
+    first = (b0 + differ) * (b1 * b2)
+    second = 6.0 * (b1 + differ) * (b0 * b2)
+    third = 3.0 * (b2 + differ) * (b0 * b1)
     mixed = first * values[0] + second * values[1] + third * values[2]
     return mixed / (6.0 * (first + second + third))
 

@@ -1,0 +1,5 @@
+"""`python -m kepton.cli`: the command line."""
+
+from kepton.cli import main
+
+main()
