@@ -5,9 +5,11 @@ RUNS ?= runs
 INTEROP ?= .venv-interop
 PEER ?= .venv-peer
 MACE ?= .venv-mace
+RDKIT ?= .venv-rdkit
 BENCH ?=
 
-.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md bench-workers check env env-dev
+.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md bench-workers pretrained \
+  check env env-dev
 
 demo: env
 	$(BIN)/kepton run examples/methanol.toml --out $(RUNS)/methanol
@@ -39,9 +41,16 @@ bench-closure: env
 bench-workers: env
 	$(BIN)/python bench/workers.py $(BENCH)
 
+pretrained: env $(RDKIT)/installed
+	mkdir -p $(RUNS)/pretraining
+	$(RDKIT)/bin/python pretraining/structures.py pretraining/molecules.txt $(RUNS)/pretraining/structures.extxyz
+	$(BIN)/python pretraining/labels.py $(RUNS)/pretraining/structures.extxyz $(RUNS)/pretraining/labels.extxyz
+	$(BIN)/kepton train $(RUNS)/pretraining/labels.extxyz --model cluster_expansion --cutoff-A 5 --batch 16 \
+	  --time-limit-min 30 --out $(RUNS)/pretraining/organic.kepton
+
 check: env-dev
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench pretraining
+	$(BIN)/ruff check src tests bench pretraining
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/pyright
 	$(BIN)/lint-imports
 
@@ -78,4 +87,10 @@ $(PEER)/installed:
 $(MACE)/installed:
 	$(PYTHON) -m venv $(MACE)
 	$(MACE)/bin/pip install --quiet --disable-pip-version-check "torch==2.13.*" "mace-torch==0.3.*"
+	touch $@
+
+# RDKit, for the molecules that a pretrained model learns of
+$(RDKIT)/installed:
+	$(PYTHON) -m venv $(RDKIT)
+	$(RDKIT)/bin/pip install --quiet --disable-pip-version-check rdkit
 	touch $@

@@ -38,6 +38,10 @@ def train(
         float, typer.Option(min=0.0, max=0.9, help="Share of the frames kept for a test.")
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="Begin with it: organic, for molecules, or a model file."),
+    ] = None,
     mixed: Annotated[
         bool, typer.Option("--mixed-principles", help="Take data of several principles together.")
     ] = False,
@@ -65,6 +69,7 @@ def train(
         held_out,
         seed,
         mixed,
+        pretrained,
     )
     try:
         with Terminal(console, None) as terminal:

@@ -26,6 +26,7 @@ from kepton.dynamics import Shape
 from kepton.errors import InputError, did_you_mean
 from kepton.potential import ExploreConfig, PotentialProblem, Recipe, TrainConfig
 from kepton.potential.geometry import Strain
+from kepton.potential.pretrained import ORGANIC, is_organic, named
 from kepton.potential.principle import TrainedPotential
 from kepton.potential.publish import PotentialPublication
 from kepton.potential.recipe import MEMBERS, sizes_of
@@ -86,10 +87,12 @@ class Explore(Section):
 class Model(Section):
     """What learns, what is handed out, and their sizes; what is not given follows from the system.
 
-    A size is that of whichever of the two has it.
+    A size is that of whichever of the two has it. Where the learner begins: "organic", a model file
+    or "none"; not given, "organic" where that serves.
     """
 
     learner: str = "cluster_expansion"
+    pretrained: str | None = None
     runner: Literal["deep_potential", "none"] = "deep_potential"
     ensemble_size: Annotated[int, Field(ge=2, le=16)] = MEMBERS
     cutoff_A: Annotated[float, Field(gt=1, le=12)] | None = None
@@ -144,7 +147,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
     exploration = _exploration(file.explore)
     _check_cells(exploration, structures)
     _check_crystals(file.system)
-    learner, runner = _recipes(file, structures)
+    learner, runner = _recipes(file, structures, path.parent)
     asked = goal(file.target.force_error, file.target, file.budget, file.run)
     problem = PotentialProblem(tuple(structures), principle, exploration, learner, runner)
     choices = {
@@ -164,9 +167,11 @@ REMEDIES = {
 }
 
 
-def _recipes(file: CampaignFile, structures: list[Frames]) -> tuple[Recipe, Recipe | None]:
+def _recipes(
+    file: CampaignFile, structures: list[Frames], folder: Path
+) -> tuple[Recipe, Recipe | None]:
     """How the learner and the runner are made; no runner where the learner is one."""
-    sizes = file.model.model_dump(exclude_none=True)
+    sizes = file.model.model_dump(exclude_none=True, exclude={"pretrained"})
     learner, runner, members = (sizes.pop(name) for name in ("learner", "runner", "ensemble_size"))
     names = [learner] if runner in ("none", learner) else [learner, runner]
     known = {name: sizes_of(name) for name in names}
@@ -178,10 +183,28 @@ def _recipes(file: CampaignFile, structures: list[Frames]) -> tuple[Recipe, Reci
             )
     own = {name: {s: v for s, v in sizes.items() if s in its} for name, its in known.items()}
     training = file.train.model_dump(exclude_none=True)
-    recipe = Recipe.of(learner, structures, own[learner], training, members)
+    pretrained = _pretrained(file.model, own[learner], structures, folder)
+    recipe = Recipe.of(learner, structures, own[learner], training, members, pretrained)
     if len(names) == 1:
         return recipe, None
     return recipe, recipe.taught(runner, structures, own[runner])
+
+
+def _pretrained(
+    model: Model, sizes: dict[str, Any], structures: list[Frames], folder: Path
+) -> Path | None:
+    """The model file that the learner begins with."""
+    if model.pretrained is None:
+        fits = model.learner == Model().learner and not sizes and model.ensemble_size <= MEMBERS
+        return ORGANIC if fits and is_organic(structures) else None
+    if model.pretrained == "none":
+        return None
+    if sizes:
+        raise InputError(
+            f"[model] {', '.join(sizes)} beside pretrained = {model.pretrained!r}: a pretrained "
+            'model has sizes of its own; leave one of the two out, or give pretrained = "none".'
+        )
+    return named(model.pretrained, folder)
 
 
 def _structures(system: System, folder: Path) -> list[Frames]:

@@ -155,7 +155,9 @@ class ClusterExpansion(Architecture):
             power, atoms = power + float(np.sum(density**2)), atoms + len(density)
         components = atoms * config.basis * (config.degree + 1)
         return {
-            "bias": energy_bias(config.species, parts),
+            "bias": energy_bias(
+                config.species, [(frames, np.asarray(label.energy)) for frames, _, label in parts]
+            ),
             "scale": force_scale(parts),
             "density": (power / components + 1e-12) ** 0.5,
             "core": 0.9 * np.min([shortest for shortest, _ in found], axis=0),
@@ -199,6 +201,20 @@ class ClusterExpansion(Architecture):
         shortest, _ = shortest_and_most(self.config.species, self.cutoff, frames, lists)
         core = jnp.minimum(jnp.asarray(self.statistics["core"]), 0.9 * shortest)
         return replace(self, statistics=self.statistics | {"core": core})
+
+    def of_elements(self, species: tuple[int, ...]) -> "ClusterExpansion":
+        """The same function, which knows some of its elements alone."""
+        rows = np.array([self.config.species.index(z) for z in species])
+        (element,), (own, constant, weigh) = self.weights["element"], self.weights["invariant"]
+        weights = self.weights | {
+            "element": [element[..., rows, :]],
+            "invariant": [own[..., rows, :], constant[..., rows, :], weigh],
+        }
+        statistics = self.statistics | {
+            "bias": self.statistics["bias"][rows],
+            "core": self.statistics["core"][np.ix_(rows, rows)],
+        }
+        return ClusterExpansion(weights, statistics, replace(self.config, species=species))
 
     def reference(self) -> "ClusterExpansion":
         """The same function in float64."""

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from kepton.atoms import concatenate, concatenate_labels, read_systems
+from kepton.errors import InputError
 from kepton.potential.assess import assess
 from kepton.potential.dataset import System, hold_out
+from kepton.potential.ensemble import Ensemble
 from kepton.potential.file import save
 from kepton.potential.learning_curve import LearningCurve
-from kepton.potential.recipe import default_model
+from kepton.potential.pretrained import FINE, adapted, named, read_pretrained
+from kepton.potential.recipe import default_model, elements
 from kepton.potential.train import (
     Diverged,
     Point,
@@ -45,6 +48,7 @@ class Order:
         held_out: share of the frames
         seed: of all random numbers
         mixed: data may be of several principles
+        pretrained: "organic" or a model file, whose members the training begins with
     """
 
     data: Sequence[Path]
@@ -58,6 +62,7 @@ class Order:
     held_out: float = 0.1
     seed: int = 0
     mixed: bool = False
+    pretrained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,19 @@ def train_from_data(
     rest, held = hold_out(systems, order.held_out, MOST_HELD_OUT, order.seed)
     tested = _joined(held)
     components = sum(3 * int(np.sum(frames.mask)) for frames, _ in rest)
-    chosen = {} if order.cutoff_A is None else {"cutoff_A": order.cutoff_A}
     some = [frames[:1] for frames, _ in systems]
-    model = default_model(order.architecture, some, components, **chosen)
     atoms = components / 3 / sum(len(frames) for frames, _ in rest)
-    told = {} if order.batch is None else {"batch": order.batch}
     steps = order.steps or FOREVER
-    config = default_training(order.architecture, atoms, steps=steps, **told)
-    start = fresh(order.architecture, model, order.members, rest, order.seed)
+    chosen = {"steps": steps, "warm_steps": steps}
+    chosen |= {} if order.batch is None else {"batch": order.batch}
+    if order.pretrained is None:
+        sizes = {} if order.cutoff_A is None else {"cutoff_A": order.cutoff_A}
+        model = default_model(order.architecture, some, components, **sizes)
+        start = fresh(order.architecture, model, order.members, rest, order.seed)
+    else:
+        known = _pretrained_members(order, elements(some))
+        start, chosen = adapted(known, rest), chosen | {"rate": FINE}
+    config = default_training(order.architecture, atoms, **chosen)
     checkpoint = order.out.with_name(order.out.name + ".checkpoint")
     curve = LearningCurve(order.out.with_suffix(".csv"), resumed=checkpoint.is_file())
 
@@ -119,6 +129,7 @@ def train_from_data(
             config,
             start,
             order.seed,
+            warm=order.pretrained is not None,
             progress=hear,
             held_out=tested,
             seconds=seconds,
@@ -141,6 +152,17 @@ def train_from_data(
         return Trained(told, None, failure)
     told += f" Errors on the {len(tested[0])} frames held out:"
     return Trained(told, assess(ensemble, *tested), failure)
+
+
+def _pretrained_members(order: Order, species: tuple[int, ...]) -> Ensemble:
+    assert order.pretrained is not None
+    if order.cutoff_A is not None:
+        raise InputError(
+            f"--cutoff-A beside --pretrained {order.pretrained}: that model has a cutoff of its "
+            "own; leave one of the two out."
+        )
+    path = named(order.pretrained, Path())
+    return read_pretrained(path, order.architecture, species, order.members)
 
 
 def _joined(systems: Sequence[System]) -> System | None:

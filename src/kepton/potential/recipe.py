@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from kepton.errors import InputError
 from kepton.potential.architectures import architecture_of
 from kepton.potential.dataset import System
 from kepton.potential.ensemble import Ensemble
+from kepton.potential.pretrained import FINE, adapted, read_pretrained
 from kepton.potential.train import TrainConfig, default_training, fresh
 
 MEMBERS = 4
@@ -29,12 +32,14 @@ class Recipe:
         model: sizes, an instance of the architecture's config
         training: from random weights, and from trained ones
         members: of the ensemble
+        pretrained: a model file whose members it begins with; None: with random weights
     """
 
     architecture: str
     model: Any
     training: TrainConfig
     members: int = MEMBERS
+    pretrained: Path | None = None
 
     @staticmethod
     def of(
@@ -43,16 +48,23 @@ class Recipe:
         sizes: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         members: int = MEMBERS,
+        pretrained: Path | None = None,
     ) -> "Recipe":
         """The recipe that suits some structures, with sizes and training where they are chosen.
 
         Raises:
-            InputError: no such architecture, sizes that it does not have, or that do not fit
+            InputError: no such architecture, sizes that it does not have, or that do not fit; a
+                pretrained model that cannot begin it
         """
-        model = default_model(architecture, structures, **(sizes or {}))
+        chosen = dict(training or {})
+        if pretrained is None:
+            model = default_model(architecture, structures, **(sizes or {}))
+        else:
+            known = read_pretrained(pretrained, architecture, elements(structures), members)
+            model, chosen = known.members.config, {"rate": FINE} | chosen
         atoms = max(frames.positions.shape[1] for frames in structures)
-        config = default_training(architecture, atoms, **(training or {}))
-        return Recipe(architecture, model, config, members)
+        config = default_training(architecture, atoms, **chosen)
+        return Recipe(architecture, model, config, members, pretrained)
 
     def taught(
         self,
@@ -76,8 +88,13 @@ class Recipe:
         return Recipe.of(architecture, structures, sizes, training, self.members)
 
     def fresh(self, data: Sequence[System], key: int) -> Ensemble:
-        """Members with random weights and the statistics of the data."""
-        return fresh(self.architecture, self.model, self.members, data, key)
+        """Members to begin with: pretrained, or with random weights, and statistics of the data."""
+        if self.pretrained is None:
+            return fresh(self.architecture, self.model, self.members, data, key)
+        known = read_pretrained(
+            self.pretrained, self.architecture, self.model.species, self.members
+        )
+        return adapted(known, data)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -87,6 +104,7 @@ class Recipe:
             "model": asdict(self.model),
             "training": asdict(self.training),
             "members": self.members,
+            "pretrained": self.pretrained and sha256(self.pretrained.read_bytes()).hexdigest(),
         }
 
 
@@ -118,15 +136,19 @@ def default_model(
             raise InputError(
                 f"[model] {name} is not a size of {architecture}; it has {', '.join(sizes)}."
             )
-    species = sorted({z for frames in structures for z, _ in frames.composition})
     if any(np.any(frames.pbc) for frames in structures):
         cutoff = 6.0
     else:
         extent = max(_extent(frames) for frames in structures)
         cutoff = float(np.clip(round(1.25 * extent, 1), 4.0, 5.0))
-    model = replace(kind(species=tuple(species), cutoff_A=cutoff).sized(components), **chosen)
+    model = replace(kind(species=elements(structures), cutoff_A=cutoff).sized(components), **chosen)
     model.check()
     return model
+
+
+def elements(structures: Sequence[Frames]) -> tuple[int, ...]:
+    """Atomic numbers of all, in order."""
+    return tuple(sorted({z for frames in structures for z, _ in frames.composition}))
 
 
 def _extent(frames: Frames) -> float:

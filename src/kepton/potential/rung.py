@@ -126,7 +126,7 @@ class PotentialProblem:
             self.learner.training,
             models or self.learner.fresh(system, key),
             key,
-            warm=models is not None,
+            warm=models is not None or self.learner.pretrained is not None,
             progress=self.progress,
         )
 

@@ -13,14 +13,19 @@ Parts = Sequence[tuple[Frames, Neighbors, Label]]
 """Labelled frames of one shape each, and their neighbours"""
 
 
-def energy_bias(species: Sequence[int], parts: Parts) -> np.ndarray:
-    """Energy of an atom of each element by least squares, of least norm where collinear, eV."""
+def energy_bias(
+    species: Sequence[int], energies: Sequence[tuple[Frames, Float[np.ndarray, "b"]]]
+) -> Float[np.ndarray, "S"]:
+    """Energy of an atom of each element by least squares, of least norm where collinear, eV.
+
+    Args:    energies: frames and their energies, eV
+    """
     counts = [
         (np.asarray(frames.species)[:, :, None] == np.asarray(species)).sum(axis=1)
-        for frames, _, _ in parts
+        for frames, _ in energies
     ]
-    energies = np.concatenate([np.asarray(label.energy) for _, _, label in parts])
-    return np.linalg.lstsq(np.concatenate(counts).astype(float), energies, rcond=None)[0]
+    known = np.concatenate([np.asarray(energy) for _, energy in energies])
+    return np.linalg.lstsq(np.concatenate(counts).astype(float), known, rcond=None)[0]
 
 
 def force_scale(parts: Parts) -> float:
