@@ -20,6 +20,7 @@ from kepton.potential.distil import distil
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.from_data import FOREVER
 from kepton.potential.geometry import Gate
+from kepton.potential.pretrained import ORGANIC
 from kepton.potential.train import default_training, train
 from mace_peer import Mace
 
@@ -37,7 +38,9 @@ LONGER = {"water": 4.0}
 """So many times as long are the trainings on larger systems"""
 WALKS = {"water": ExploreConfig(temperature_K=(300.0, 330.0), walkers=4)}
 """Of a distillation; of molecules they are those of a campaign"""
-LEARNER, MODELS = "cluster_expansion", ("deep_potential", "cluster_expansion", "runner", "mace")
+LEARNER, PRETRAINED = "cluster_expansion", "pretrained"
+MODELS = ("deep_potential", LEARNER, PRETRAINED, "runner", "mace")
+"""The learner from random weights; pretrained, as campaigns of molecules begin; its runner"""
 TICKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
 """eV/Å"""
 
@@ -141,15 +144,19 @@ def learn(
 ) -> tuple[Ensemble, int]:
     """An ensemble trained for so long, and its steps."""
     some, atoms = [data[0][:1]], int(np.sum(data[0].mask))
-    sizes = default_model(model, some, 3 * atoms)
-    training = default_training(model, atoms / len(data[0]), steps=FOREVER)
-    recipe, steps = Recipe(model, sizes, training, order.members), []
-    start = recipe.fresh([data], order.seed)
+    warm, steps, forever = model == PRETRAINED, [], {"steps": FOREVER, "warm_steps": FOREVER}
+    if warm:
+        recipe = Recipe.of(LEARNER, some, None, forever, order.members, ORGANIC)
+    else:
+        sizes = default_model(model, some, 3 * atoms)
+        training = default_training(model, atoms / len(data[0]), **forever)
+        recipe = Recipe(model, sizes, training, order.members)
     found = train(
         [data],
         recipe.training,
-        start,
+        recipe.fresh([data], order.seed),
         order.seed,
+        warm,
         progress=lambda point: steps.append(point.step),
         seconds=seconds,
     )

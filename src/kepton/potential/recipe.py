@@ -99,13 +99,15 @@ class Recipe:
     @property
     def settings(self) -> dict[str, Any]:
         """JSON of all of it."""
-        return {
+        told = {
             "architecture": self.architecture,
             "model": asdict(self.model),
             "training": asdict(self.training),
             "members": self.members,
-            "pretrained": self.pretrained and sha256(self.pretrained.read_bytes()).hexdigest(),
         }
+        if self.pretrained is None:
+            return told
+        return told | {"pretrained": sha256(self.pretrained.read_bytes()).hexdigest()}
 
 
 def sizes_of(architecture: str) -> list[str]:

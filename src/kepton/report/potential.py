@@ -148,6 +148,7 @@ def _model(record: Record) -> list[tuple[str, str]]:
     teacher = type(learner.members).__name__
     same = isinstance(ensemble.members, type(learner.members))
     distilled = [] if same else [("distilled from", teacher)]
+    pretrained = "pretrained" in record.settings.get("learner", {})
     size = sum(leaf.size for leaf in jax.tree.leaves(ensemble.members.weights)) // ensemble.size
     return [
         ("architecture", type(ensemble.members).__name__),
@@ -156,6 +157,7 @@ def _model(record: Record) -> list[tuple[str, str]]:
         ("elements", ", ".join(chemical_symbols[z] for z in ensemble.species)),
         ("cutoff", f"{ensemble.cutoff:g} Å"),
         *distilled,
+        ("learning began", "pretrained" if pretrained else "with random weights"),
         ("trained on", f"{record.trained_on[-1]} labels"),
     ]
 
