@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from kepton.atoms.frames import Frames
-from kepton.errors import InputError
+from kepton.errors import InputError, did_you_mean
 from kepton.potential.architectures import architecture_of
 from kepton.potential.cluster_expansion import ClusterExpansion
 from kepton.potential.dataset import System
@@ -44,14 +44,19 @@ def read_pretrained(
     """So many members of a model file, which know these elements alone.
 
     Raises:
-        InputError: a file that cannot be read, of another architecture, of one whose weights
-            belong to pairs of elements, without an element, or of too few members
+        InputError: a file that cannot be read, of another architecture, without an element, or
+            of too few members; an architecture that cannot be pretrained
     """
     kind, _ = architecture_of(architecture)
     if kind is not ClusterExpansion:
         raise InputError(
-            f"A {architecture} cannot begin with pretrained weights; take learner = "
-            '"cluster_expansion", or pretrained = "none".'
+            f"A {architecture} cannot begin with pretrained weights, which belong to pairs of "
+            "elements there; a cluster_expansion can (--model, or [model] learner)."
+        )
+    if not path.is_file():
+        raise InputError(
+            f"There is no model file {path}{did_you_mean(path.name, NAMED)}; give one, or "
+            f"{', '.join(NAMED)}, which comes with Kepton."
         )
     known, _ = read_model(path)
     if not isinstance(known.members, kind):
@@ -61,13 +66,13 @@ def read_pretrained(
         )
     if unknown := [chemical_symbols[z] for z in species if z not in known.species]:
         raise InputError(
-            f"{path} does not know {', '.join(unknown)}; give a pretrained model that does, or "
-            'pretrained = "none".'
+            f"{path} does not know {', '.join(unknown)}; give a model that does, or begin with "
+            "random weights (no --pretrained, or pretrained = 'none')."
         )
     if members > known.size:
         raise InputError(
-            f"{path} has {known.size} members, and {members} are asked for; give ensemble_size = "
-            f'{known.size} or less, or pretrained = "none".'
+            f"{path} has {known.size} members, and {members} are asked for; ask for no more, or "
+            "begin with random weights (no --pretrained, or pretrained = 'none')."
         )
     some = Ensemble(known.member(slice(members))).members
     return Ensemble(some.of_elements(species))
