@@ -46,7 +46,7 @@ pretrained: env $(RDKIT)/installed
 	$(RDKIT)/bin/python pretraining/structures.py pretraining/molecules.txt $(RUNS)/pretraining/structures.extxyz
 	$(BIN)/python pretraining/labels.py $(RUNS)/pretraining/structures.extxyz $(RUNS)/pretraining/labels.extxyz
 	$(BIN)/kepton train $(RUNS)/pretraining/labels.extxyz --model cluster_expansion --cutoff-A 5 --batch 16 \
-	  --time-limit-min 30 --out $(RUNS)/pretraining/organic.kepton
+	  --steps 17000 --out $(RUNS)/pretraining/organic.kepton
 
 check: env-dev
 	$(BIN)/ruff format --check src tests bench pretraining
