@@ -14,7 +14,7 @@ Parts = Sequence[tuple[Frames, Neighbors, Label]]
 
 
 def energy_bias(
-    species: Sequence[int], energies: Sequence[tuple[Frames, Float[np.ndarray, "b"]]]
+    species: Sequence[int], energies: Sequence[tuple[Frames, Float[np.ndarray, "_"]]]
 ) -> Float[np.ndarray, "S"]:
     """Energy of an atom of each element by least squares, of least norm where collinear, eV.
 
