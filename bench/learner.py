@@ -15,13 +15,13 @@ import matplotlib as mpl
 import numpy as np
 
 from kepton.atoms import Frames, Label, read_labelled, split
-from kepton.potential import ExploreConfig, Recipe, default_model
+from kepton.potential import ExploreConfig, Recipe
 from kepton.potential.distil import distil
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.from_data import FOREVER
 from kepton.potential.geometry import Gate
 from kepton.potential.pretrained import ORGANIC
-from kepton.potential.train import default_training, train
+from kepton.potential.train import train
 from mace_peer import Mace
 
 mpl.use("Agg")
@@ -143,20 +143,15 @@ def learn(
     model: str, data: tuple[Frames, Label], seconds: float, order: argparse.Namespace
 ) -> tuple[Ensemble, int]:
     """An ensemble trained for so long, and its steps."""
-    some, atoms = [data[0][:1]], int(np.sum(data[0].mask))
-    warm, steps, forever = model == PRETRAINED, [], {"steps": FOREVER, "warm_steps": FOREVER}
-    if warm:
-        recipe = Recipe.of(LEARNER, some, None, forever, order.members, ORGANIC)
-    else:
-        sizes = default_model(model, some, 3 * atoms)
-        training = default_training(model, atoms / len(data[0]), **forever)
-        recipe = Recipe(model, sizes, training, order.members)
+    steps, forever = [], {"steps": FOREVER, "warm_steps": FOREVER}
+    name, pretrained = (LEARNER, ORGANIC) if model == PRETRAINED else (model, None)
+    recipe = Recipe.of(name, [data[0][:1]], None, forever, order.members, pretrained, [data])
     found = train(
         [data],
         recipe.training,
         recipe.fresh([data], order.seed),
         order.seed,
-        warm,
+        warm=pretrained is not None,
         progress=lambda point: steps.append(point.step),
         seconds=seconds,
     )

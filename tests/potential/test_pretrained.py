@@ -16,7 +16,6 @@ from kepton.potential import Recipe
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.file import read_model, save
 from kepton.potential.pretrained import ORGANIC, ORGANIC_ELEMENTS, adapted, read_pretrained
-from kepton.potential.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 LEARNER = "cluster_expansion"
@@ -133,8 +132,7 @@ def test_ethanol_which_it_has_not_seen_needs_a_fraction_of_the_labels(shared_dat
 
     def error(pretrained):
         recipe = Recipe.of(LEARNER, [data[0][:1]], None, steps, 2, pretrained)
-        warm = pretrained is not None
-        found = train([data], recipe.training, recipe.fresh([data], 0), 0, warm)
+        found = recipe.train([data], None, 0)
         off = np.asarray(predict(found, test[0])[0].forces) - test[1].forces
         return float(np.sqrt(np.mean(off**2)))
 

@@ -76,6 +76,3 @@ def _warn(message, category, *where, **more) -> None:
 
 
 _python_warning = warnings.showwarning
-
-
-_python_warning = warnings.showwarning

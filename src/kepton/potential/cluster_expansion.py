@@ -155,9 +155,7 @@ class ClusterExpansion(Architecture):
             power, atoms = power + float(np.sum(density**2)), atoms + len(density)
         components = atoms * config.basis * (config.degree + 1)
         return {
-            "bias": energy_bias(
-                config.species, [(frames, np.asarray(label.energy)) for frames, _, label in parts]
-            ),
+            "bias": energy_bias(config.species, parts),
             "scale": force_scale(parts),
             "density": (power / components + 1e-12) ** 0.5,
             "core": 0.9 * np.min([shortest for shortest, _ in found], axis=0),

@@ -156,9 +156,7 @@ class DeepPotential(Architecture):
         pairs = sum(float(np.sum(lists.mask)) for _, lists, _ in parts)
         atoms = sum(float(np.sum(frames.mask)) for frames, _, _ in parts)
         statistics = {
-            "bias": energy_bias(
-                species, [(frames, np.asarray(label.energy)) for frames, _, label in parts]
-            ),
+            "bias": energy_bias(species, parts),
             "scale": force_scale(parts),
             "descriptor_mean": np.zeros((len(species), config.embedding[-1] * config.axis)),
             "descriptor_scale": 1.0,

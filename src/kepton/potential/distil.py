@@ -12,7 +12,7 @@ from kepton.potential.ensemble import Ensemble, atom_deviation, committee, predi
 from kepton.potential.explore import ExploreConfig, visited
 from kepton.potential.geometry import Gate, Strain
 from kepton.potential.recipe import Recipe
-from kepton.potential.train import Diverged, Point, train
+from kepton.potential.train import Diverged, Point
 
 ATOMS, FEWEST, MOST = 30_000, 256, 4096
 """Frames of a round of distillation have so many atoms, within bounds on their number"""
@@ -66,10 +66,8 @@ def distil(
     data = [(frames, _lesson(committee(learner, frames).of_cells(frames), recipe.members))]
     runner, rounds, apart, doubt = former, 0, np.inf, 0.0
     while rounds < (AGAIN if former else ROUNDS) and not apart <= CLOSE * doubt:
-        start = runner or recipe.fresh(data, seeds[1])
-        warm = runner is not None
         try:
-            runner = train(data, recipe.training, start, seeds[1], warm, progress)
+            runner = recipe.train(data, runner, seeds[1], progress)
         except Diverged as failure:
             runner = failure.best or runner
             if runner is None:

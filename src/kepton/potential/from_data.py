@@ -8,22 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from kepton.atoms import concatenate, concatenate_labels, read_systems
+from kepton.atoms import Frames, concatenate, concatenate_labels, read_systems
 from kepton.errors import InputError
 from kepton.potential.assess import assess
 from kepton.potential.dataset import System, hold_out
-from kepton.potential.ensemble import Ensemble
 from kepton.potential.file import save
 from kepton.potential.learning_curve import LearningCurve
-from kepton.potential.pretrained import FINE, adapted, named, read_pretrained
-from kepton.potential.recipe import default_model, elements
-from kepton.potential.train import (
-    Diverged,
-    Point,
-    default_training,
-    fresh,
-    train,
-)
+from kepton.potential.pretrained import named
+from kepton.potential.recipe import Recipe
+from kepton.potential.train import Diverged, Point, train
 
 FOREVER = 10**9
 """Steps of a training that time alone ends"""
@@ -94,20 +87,8 @@ def train_from_data(
     systems = read_systems(order.data, order.mixed)
     rest, held = hold_out(systems, order.held_out, MOST_HELD_OUT, order.seed)
     tested = _joined(held)
-    components = sum(3 * int(np.sum(frames.mask)) for frames, _ in rest)
-    some = [frames[:1] for frames, _ in systems]
-    atoms = components / 3 / sum(len(frames) for frames, _ in rest)
-    steps = order.steps or FOREVER
-    chosen = {"steps": steps, "warm_steps": steps}
-    chosen |= {} if order.batch is None else {"batch": order.batch}
-    if order.pretrained is None:
-        sizes = {} if order.cutoff_A is None else {"cutoff_A": order.cutoff_A}
-        model = default_model(order.architecture, some, components, **sizes)
-        start = fresh(order.architecture, model, order.members, rest, order.seed)
-    else:
-        known = _pretrained_members(order, elements(some))
-        start, chosen = adapted(known, rest), chosen | {"rate": FINE}
-    config = default_training(order.architecture, atoms, **chosen)
+    recipe = _recipe(order, [frames[:1] for frames, _ in systems], rest)
+    start = recipe.fresh(rest, order.seed)
     checkpoint = order.out.with_name(order.out.name + ".checkpoint")
     curve = LearningCurve(order.out.with_suffix(".csv"), resumed=checkpoint.is_file())
 
@@ -126,10 +107,10 @@ def train_from_data(
     try:
         ensemble = train(
             rest,
-            config,
+            recipe.training,
             start,
             order.seed,
-            warm=order.pretrained is not None,
+            warm=recipe.pretrained is not None,
             progress=hear,
             held_out=tested,
             seconds=seconds,
@@ -154,15 +135,21 @@ def train_from_data(
     return Trained(told, assess(ensemble, *tested), failure)
 
 
-def _pretrained_members(order: Order, species: tuple[int, ...]) -> Ensemble:
-    assert order.pretrained is not None
+def _recipe(order: Order, structures: Sequence[Frames], data: Sequence[System]) -> Recipe:
+    steps = order.steps or FOREVER
+    training = {"steps": steps, "warm_steps": steps}
+    if order.batch is not None:
+        training["batch"] = order.batch
+    if order.pretrained is None:
+        sizes = {} if order.cutoff_A is None else {"cutoff_A": order.cutoff_A}
+        return Recipe.of(order.architecture, structures, sizes, training, order.members, data=data)
     if order.cutoff_A is not None:
         raise InputError(
             f"--cutoff-A beside --pretrained {order.pretrained}: that model has a cutoff of its "
             "own; leave one of the two out."
         )
     path = named(order.pretrained, Path())
-    return read_pretrained(path, order.architecture, species, order.members)
+    return Recipe.of(order.architecture, structures, None, training, order.members, path, data)
 
 
 def _joined(systems: Sequence[System]) -> System | None:

@@ -14,7 +14,7 @@ from kepton.potential.cluster_expansion import ClusterExpansion
 from kepton.potential.dataset import System
 from kepton.potential.ensemble import Ensemble, predict
 from kepton.potential.file import read_model
-from kepton.potential.statistics import energy_bias
+from kepton.potential.statistics import energies_of_atoms
 
 ORGANIC = Path(__file__).with_name("organic.kepton")
 """Small molecules of the elements below, labelled by GFN2-xTB; `pretraining/` made it"""
@@ -26,8 +26,18 @@ FINE = 5e-3
 
 
 def named(name: str, folder: Path) -> Path:
-    """The file of a name in NAMED, or in a folder."""
-    return NAMED.get(name) or folder / Path(name).expanduser()
+    """The file of a name in NAMED, or in a folder.
+
+    Raises:
+        InputError: neither is there
+    """
+    path = NAMED.get(name) or folder / Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"There is no model file {path}{did_you_mean(name, NAMED)}; give one, or "
+            f"{', '.join(NAMED)}, which comes with Kepton."
+        )
+    return path
 
 
 def is_organic(structures: Sequence[Frames]) -> bool:
@@ -53,11 +63,6 @@ def read_pretrained(
             f"A {architecture} cannot begin with pretrained weights, which belong to pairs of "
             "elements there; a cluster_expansion can (--model, or [model] learner)."
         )
-    if not path.is_file():
-        raise InputError(
-            f"There is no model file {path}{did_you_mean(path.name, NAMED)}; give one, or "
-            f"{', '.join(NAMED)}, which comes with Kepton."
-        )
     known, _ = read_model(path)
     if not isinstance(known.members, kind):
         raise InputError(
@@ -82,12 +87,12 @@ def adapted(known: Ensemble, data: Sequence[System]) -> Ensemble:
     """Pretrained members with the energies that atoms have in new data.
 
     The principle that labels new data counts energies from elsewhere: least squares over what the
-    members lack, as of `energy_bias`.
+    members lack.
     """
     lacking = [
         (frames, np.asarray(label.mean.energy) - np.asarray(predict(known, frames)[0].energy))
         for frames, label in data
     ]
     members = known.members
-    bias = members.statistics["bias"] + energy_bias(known.species, lacking)
+    bias = members.statistics["bias"] + energies_of_atoms(known.species, lacking)
     return Ensemble(replace(members, statistics=members.statistics | {"bias": bias}))

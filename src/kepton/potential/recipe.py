@@ -1,6 +1,6 @@
 """`Recipe`: how an ensemble of potentials is made, with what follows from the system by itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from kepton.potential.architectures import architecture_of
 from kepton.potential.dataset import System
 from kepton.potential.ensemble import Ensemble
 from kepton.potential.pretrained import FINE, adapted, read_pretrained
-from kepton.potential.train import TrainConfig, default_training, fresh
+from kepton.potential.train import Point, TrainConfig, default_training, fresh, train
 
 MEMBERS = 4
 LONGER = 1.5
@@ -49,20 +49,28 @@ class Recipe:
         training: Mapping[str, Any] | None = None,
         members: int = MEMBERS,
         pretrained: Path | None = None,
+        data: Sequence[System] = (),
     ) -> "Recipe":
         """The recipe that suits some structures, with sizes and training where they are chosen.
 
+        Args:
+            sizes: of members with random weights; pretrained ones have their own
+            data: where it is known beforehand; how much it can teach decides sizes, and the mean
+                size of its frames the batch
         Raises:
             InputError: no such architecture, sizes that it does not have, or that do not fit; a
                 pretrained model that cannot begin it
         """
         chosen = dict(training or {})
+        atoms = max(frames.positions.shape[1] for frames in structures)
+        components = sum(3 * int(np.sum(frames.mask)) for frames, _ in data)
+        if data:
+            atoms = components / 3 / sum(len(frames) for frames, _ in data)
         if pretrained is None:
-            model = default_model(architecture, structures, **(sizes or {}))
+            model = default_model(architecture, structures, components, **(sizes or {}))
         else:
             known = read_pretrained(pretrained, architecture, elements(structures), members)
             model, chosen = known.members.config, {"rate": FINE} | chosen
-        atoms = max(frames.positions.shape[1] for frames in structures)
         config = default_training(architecture, atoms, **chosen)
         return Recipe(architecture, model, config, members, pretrained)
 
@@ -95,6 +103,22 @@ class Recipe:
             self.pretrained, self.architecture, self.model.species, self.members
         )
         return adapted(known, data)
+
+    def train(
+        self,
+        data: Sequence[System],
+        former: Ensemble | None,
+        key: int,
+        progress: Callable[[Point], None] | None = None,
+    ) -> Ensemble:
+        """The former members trained on; where there are none, those to begin with.
+
+        Raises:
+            InputError: as `kepton.potential.train.train`
+        """
+        start = former or self.fresh(data, key)
+        warm = former is not None or self.pretrained is not None
+        return train(data, self.training, start, key, warm, progress)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from kepton.potential.explore import ExploreConfig, audit, explore
 from kepton.potential.file import from_bytes, to_bytes
 from kepton.potential.geometry import Gate, perturbed
 from kepton.potential.recipe import Recipe
-from kepton.potential.train import Point, train
+from kepton.potential.train import Point
 from kepton.principles import Program
 
 DRIFT_STEPS = 2000
@@ -120,15 +120,7 @@ class PotentialProblem:
             )
         frames = concatenate([sample for sample, _ in data])
         label = concatenate_labels([label for _, label in data])
-        system = [(frames, label)]
-        return train(
-            system,
-            self.learner.training,
-            models or self.learner.fresh(system, key),
-            key,
-            warm=models is not None or self.learner.pretrained is not None,
-            progress=self.progress,
-        )
+        return self.learner.train([(frames, label)], models, key, self.progress)
 
     def distil(
         self, models: Ensemble, former: Ensemble | None, data: Sequence[Frames], key: int

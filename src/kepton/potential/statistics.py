@@ -13,7 +13,14 @@ Parts = Sequence[tuple[Frames, Neighbors, Label]]
 """Labelled frames of one shape each, and their neighbours"""
 
 
-def energy_bias(
+def energy_bias(species: Sequence[int], parts: Parts) -> Float[np.ndarray, "S"]:
+    """`energies_of_atoms` in a data set."""
+    return energies_of_atoms(
+        species, [(frames, np.asarray(label.energy)) for frames, _, label in parts]
+    )
+
+
+def energies_of_atoms(
     species: Sequence[int], energies: Sequence[tuple[Frames, Float[np.ndarray, "_"]]]
 ) -> Float[np.ndarray, "S"]:
     """Energy of an atom of each element by least squares, of least norm where collinear, eV.
