@@ -333,6 +333,60 @@ def test_a_deck_runs(plugin, organic, tmp_path, monkeypatch):
     near(told[0, 1], deviation.max(), np.abs(label.forces).max())
 
 
+COMPONENTS = {
+    "stress/atom": [0, 4, 8, 1, 2, 5],
+    "centroid/stress/atom": [0, 4, 8, 1, 2, 5, 3, 6, 7],
+}
+"""Where LAMMPS's components stand in a matrix: xx, yy, zz, xy, xz, yz, and yx, zx, zy"""
+
+
+def virials(by: str, lines, atoms: ase.Atoms, types, folder: Path, ranks=1) -> np.ndarray:
+    """(n, 3, 3) the virial of each atom, eV; what a compute does not tell is 0."""
+    places = COMPONENTS[by]
+    columns = [f"c_one[{k + 1}]" for k in range(len(places))]
+    lines = [
+        *lines,
+        f"compute one all {by} NULL pair",
+        f"dump 1 all custom 1 once.dump id {' '.join(columns)}",
+        *("dump_modify 1 sort id format float %.17g", "run 0"),
+    ]
+    written(folder, lines, atoms, types)
+    run("mpirun", "-np", ranks, "lmp", "-in", "in.lammps", cwd=folder)
+    rows = [line.split() for line in (folder / "once.dump").read_text().splitlines()]
+    dumped = np.array([row for row in rows[9:] if len(row) == 1 + len(places)], float)
+    found = np.zeros((len(atoms), 9))
+    found[:, places] = -dumped[:, 1:] / BAR
+    return found.reshape(-1, 3, 3)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_virials_of_atoms_add_up_to_the_virial(plugin, organic, tmp_path, ranks):
+    atoms, types = standard(close_pair()), ("H", "C", "O")
+    pair = [f"pair_style kepton {organic}", "pair_coeff * * H C O"]
+    six, nine = (
+        virials(by, script(plugin, pair), atoms, types, tmp_path, ranks) for by in COMPONENTS
+    )
+    label, _ = predict(package.load(organic), Frames.from_ase([atoms]))
+    size = max(np.abs(label.virial).max(), np.abs(label.forces).max())
+    near(nine.sum(axis=0), label.virial[0], size)
+    symmetric = np.triu(0.5 * (nine + nine.mT))
+    np.testing.assert_allclose(six, symmetric, rtol=0, atol=1e-12 * size)
+    assert np.abs(nine - nine.mT).max() > 1e-3
+
+
+def test_virials_of_atoms_are_those_of_deepmd_kit(plugin, imported, shared_data, tmp_path):
+    """Of which the flux of heat is made: which atom has what of a pair is no convention."""
+    atoms, types, by = standard(water(shared_data)), ("H", "O"), "centroid/stress/atom"
+    pair = [f"pair_style kepton {imported}", "pair_coeff * * H O"]
+    ours = virials(by, script(plugin, pair), atoms, types, tmp_path)
+    source = shared_data / "deepmd_models/one_side/model.dp"
+    run("dp", "convert-backend", source, "model.pb", cwd=tmp_path)
+    pair = ["pair_style deepmd model.pb", "pair_coeff * * H O"]
+    lines = [line for line in script(plugin, pair) if not line.startswith("plugin")]
+    theirs = virials(by, lines, atoms, types, tmp_path)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=BASIS * np.abs(theirs).max())
+
+
 MISTAKES = {
     "an element the model lacks": (
         ["pair_coeff * * H C Cl"],
@@ -341,14 +395,6 @@ MISTAKES = {
     "too few elements": (["pair_coeff * * H C"], "an element for each of the 3 atom types"),
     "no pair_coeff": ([], "pair coeffs are not set"),
     "newton off": (["pair_coeff * * H C O", "newton off"], "give `newton on`"),
-    "virial by atom": (
-        [
-            "pair_coeff * * H C O",
-            "compute s all stress/atom NULL",
-            "dump s all custom 1 s id c_s[1]",
-        ],
-        "no virial by atom",
-    ),
     "deviation not asked for": (
         ["pair_coeff * * H C O", "fix d all pair 1 kepton deviation 0"],
         "cannot extract property deviation",

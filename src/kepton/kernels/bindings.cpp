@@ -47,7 +47,7 @@ ffi::Error evaluate(Numbers segments, int64_t axis, bool virial, int64_t threads
     given.layers.push_back({static_cast<const T*>(layer->untyped_data()), shape[2], shape[3]});
   }
   given.energy = energy->typed_data();
-  given.shares = nullptr;
+  given.shares = nullptr, given.atomic = nullptr;
   given.forces = forces->typed_data();
   given.virial = virial ? virials->typed_data() : nullptr;
   given.threads = threads;

@@ -131,19 +131,19 @@ template <class T> class Block {
     }
   }
 
-  // Adds to `energies` (k, b n), `forces` (k, b n, 3) and `virial` (k, b, 3, 3)
+  // Adds to `energies` (k, b n), `forces` (k, b n, 3), `virial` (k, b, 3, 3), `atomic` (k, b n, 3, 3)
   void evaluate(const double* wrapped, const long* atoms, long count, double* energies,
-                double* forces, double* virial) {
+                double* forces, double* virial, double* atomic) {
     if (count <= W)
-      run<1>(wrapped, atoms, count, energies, forces, virial);
+      run<1>(wrapped, atoms, count, energies, forces, virial, atomic);
     else
-      run<2>(wrapped, atoms, count, energies, forces, virial);
+      run<2>(wrapped, atoms, count, energies, forces, virial, atomic);
   }
 
  private:
   template <int V>
   void run(const double* wrapped, const long* atoms, long count, double* energies, double* forces,
-           double* virial) {
+           double* virial, double* atomic) {
     const long type = p.types[atoms[0]], all = p.frames * p.atoms;
     std::memset(static_cast<void*>(projection.get()), 0, rows * V * sizeof(Lanes));
     double repulsion[ATOMS];
@@ -158,7 +158,8 @@ template <class T> class Block {
             p.scales[2] * reinterpret_cast<const T*>(energy)[a] + p.bias[type] + repulsion[a];
         pull(atoms[a], a, reinterpret_cast<const T*>(slope.get()) + a, V * W,
              forces + 3 * member * all,
-             virial ? virial + 9 * (member * p.frames + atoms[a] / p.atoms) : nullptr);
+             virial ? virial + 9 * (member * p.frames + atoms[a] / p.atoms) : nullptr,
+             atomic ? atomic + 9 * member * all : nullptr);
       }
     }
   }
@@ -381,7 +382,8 @@ template <class T> class Block {
 
   // Forces and virial from dE/dA = G, every `stride`th number of `source`. With x = r_ij / r,
   // dE/dr_ij = (q - x . g / r) x + g / r,   q = sum_ck G_ck B_k' Y_c,   g_c = sum_k G_ck B_k
-  void pull(long atom, long a, const T* source, long stride, double* forces, double* virial) {
+  void pull(long atom, long a, const T* source, long stride, double* forces, double* virial,
+            double* atomic) {
     const long segments = p.segments.size(), count = p.functions;
     for (int c = 0; c < 4; c++)
       for (long row = 0; row < segments * count; row++)
@@ -422,14 +424,17 @@ template <class T> class Block {
         for (int c = 0; c < 3; c++) sums[c] += pulled[c], other[c] -= pulled[c];
       }
       for (int c = 0; c < 3; c++) force[c] += sums[c];
-      if (virial)
+      if (virial || atomic)
         for (long j = start; j < end; j++) {
           const double r = field(a, LENGTH)[j];
           const double d[3] = {r * field(a, X)[j], r * field(a, Y)[j], r * field(a, Z)[j]};
           const double pulled[3] = {px[j], py[j], pz[j]};
+          double* other = atomic ? atomic + 9 * (atom / p.atoms * p.atoms + found[j]) : nullptr;
           for (int b = 0; b < 3; b++)
-            for (int c = 0; c < 3; c++)
-              virial[3 * b + c] -= 0.5 * (d[b] * pulled[c] + d[c] * pulled[b]);
+            for (int c = 0; c < 3; c++) {
+              if (virial) virial[3 * b + c] -= 0.5 * (d[b] * pulled[c] + d[c] * pulled[b]);
+              if (other) other[3 * b + c] -= d[b] * pulled[c];
+            }
         }
       start = (end + W - 1) / W * W;
     }
@@ -479,16 +484,17 @@ template <class T> void evaluate(const DeepPotential<T>& p) {
 
   const long shares = std::clamp(long(order.size()) / PART, 1L, PARTS);
   auto energies = zeros<double>(p.members * all);
-  std::vector<Memory<double>> forces(shares), virials(shares);
+  std::vector<Memory<double>> forces(shares), virials(shares), atomic(shares);
   std::atomic<long> next{0};
   auto work = [&] {
     Block<T> block(p);
     for (long share; (share = next++) < shares;) {
       forces[share] = zeros<double>(3 * p.members * all);
       if (p.virial) virials[share] = zeros<double>(9 * p.members * p.frames);
+      if (p.atomic) atomic[share] = zeros<double>(9 * p.members * all);
       for (long b = share * blocks.size() / shares; b < (share + 1) * long(blocks.size()) / shares; b++)
         block.evaluate(wrapped.get(), &order[blocks[b].first], blocks[b].second, energies.get(),
-                       forces[share].get(), virials[share].get());
+                       forces[share].get(), virials[share].get(), atomic[share].get());
     }
   };
   std::vector<std::thread> threads;
@@ -498,6 +504,7 @@ template <class T> void evaluate(const DeepPotential<T>& p) {
 
   add_up(forces, 3 * p.members * all, p.forces);
   if (p.virial) add_up(virials, 9 * p.members * p.frames, p.virial);
+  if (p.atomic) add_up(atomic, 9 * p.members * all, p.atomic);
   if (p.shares) std::copy_n(energies.get(), p.members * all, p.shares);
   for (long i = 0; i < p.members * p.frames; i++) {
     p.energy[i] = 0;

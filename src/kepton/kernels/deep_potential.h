@@ -43,6 +43,7 @@ template <class T> struct DeepPotential {
   double* shares;  // (k, b, n): what each atom has of it, or null
   double* forces;  // (k, b, n, 3)
   double* virial;  // (k, b, 3, 3), or null
+  double* atomic;  // (k, b, n, 3, 3): of each atom, sum_i r_ji (x) dE_i/dr_j of atom j; or null
   long threads;
 };
 

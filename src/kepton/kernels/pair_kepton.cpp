@@ -38,7 +38,7 @@ bool read_file(const char* name, std::string& bytes) {
 
 PairKepton::PairKepton(LAMMPS* lmp) : Pair(lmp) {
   single_enable = 0, restartinfo = 0, one_coeff = 1, manybody_flag = 1;
-  centroidstressflag = CENTROID_NOTAVAIL;
+  centroidstressflag = CENTROID_AVAIL;
 }
 
 PairKepton::~PairKepton() {
@@ -161,6 +161,7 @@ void PairKepton::evaluate() {
   forces.assign(3 * members * all, 0.0);
   if (eflag_atom) shares.resize(members * all);
   if (vflag_global) moments.assign(9 * members, 0.0);
+  if (vflag_atom || cvflag_atom) atomic.assign(9 * members * all, 0.0);
   if (!atom->nlocal) return;
   const double cell[9] = {};
   kepton::DeepPotential<float> given = model.potential();
@@ -173,14 +174,13 @@ void PairKepton::evaluate() {
   given.energy = energy.data(), given.forces = forces.data();
   given.shares = eflag_atom ? shares.data() : nullptr;
   given.virial = vflag_global ? moments.data() : nullptr;
+  given.atomic = vflag_atom || cvflag_atom ? atomic.data() : nullptr;
   given.threads = comm->nthreads;
   kepton::evaluate(given);
 }
 
 void PairKepton::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
-  if (vflag_atom)
-    error->all(FLERR, "pair_style kepton has no virial by atom; do without compute stress/atom");
   std::vector<int32_t> now;
   assign_types(now);
   if (neighbor->ago == 0 || now != elements) {
@@ -205,7 +205,26 @@ void PairKepton::compute(int eflag, int vflag) {
     }
   }
   if (vflag_fdotr) virial_fdotr_compute();
+  if ((vflag_atom || cvflag_atom) && atom->nlocal) share_virial();
   if (deviation_wanted) compare_members();
+}
+
+// The virial of each atom, ghosts too, of which LAMMPS gives the owners theirs: nine components, as
+// the flux of heat asks for, and the six of their symmetric part
+void PairKepton::share_virial() {
+  const long all = elements.size(), members = model.members;
+  for (long i = 0; i < all; i++) {
+    double w[9] = {};
+    for (long member = 0; member < members; member++)
+      for (int c = 0; c < 9; c++) w[c] += atomic[9 * (member * all + i) + c] / members;
+    const double six[6] = {w[0], w[4], w[8], 0.5 * (w[1] + w[3]), 0.5 * (w[2] + w[6]),
+                           0.5 * (w[5] + w[7])};
+    if (vflag_atom)
+      for (int c = 0; c < 6; c++) vatom[i][c] += six[c];
+    const double nine[9] = {w[0], w[4], w[8], w[1], w[2], w[5], w[3], w[6], w[7]};
+    if (cvflag_atom)
+      for (int c = 0; c < 9; c++) cvatom[i][c] += nine[c];
+  }
 }
 
 // sqrt(< |F_i - <F_i>|^2 >) over the members, as `atom_deviation` of kepton.potential.ensemble
@@ -257,5 +276,5 @@ void PairKepton::unpack_reverse_comm(int count, int* list, double* buffer) {
 double PairKepton::memory_usage() {
   return Pair::memory_usage() + index.capacity() * sizeof(int32_t) +
          image.capacity() * sizeof(int16_t) +
-         (forces.capacity() + shares.capacity()) * sizeof(double);
+         (forces.capacity() + shares.capacity() + atomic.capacity()) * sizeof(double);
 }

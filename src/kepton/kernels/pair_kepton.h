@@ -30,6 +30,7 @@ class PairKepton : public Pair {
   void assign_types(std::vector<int32_t>&) const;
   void list_neighbors();
   void evaluate();
+  void share_virial();
   void compare_members();
 
   kepton::Model model;
@@ -41,7 +42,7 @@ class PairKepton : public Pair {
   long slots = 0;
   std::vector<int16_t> image;         // (local, slots): zero, since images are ghosts here
   std::vector<int32_t> home;          // (local and ghosts, 3): zero
-  std::vector<double> energy, shares, forces, moments;  // by member
+  std::vector<double> energy, shares, forces, moments, atomic;  // by member
   std::vector<double> deviation;      // (local,) eV/Å
   int deviation_wanted = 0;           // what `fix pair` sets
   bigint deviation_step = -1;         // of `deviation`
