@@ -71,13 +71,26 @@ class Neighbors:
         """True where there is a neighbour."""
         return self.index >= 0
 
-    def vectors(self, frames: Frames) -> Float[Array, "b n m 3"]:
-        """x_j + S cell - x_i for every pair, Å; (2 reach, 0, 0) where padded, never singular."""
+    def of(self, places: Int[Array, "b c"]) -> tuple[Int[Array, "b c m"], Int[Array, "b c m"]]:
+        """`index` and `image` of some atoms of every frame; no neighbour where the place is -1."""
+        index, image = (_rows(jnp.asarray(part), places) for part in (self.index, self.image))
+        return jnp.where(places[..., None] >= 0, index, -1), image
+
+    def vectors(
+        self, frames: Frames, places: Int[Array, "b c"] | None = None
+    ) -> Float[Array, "b n m 3"]:
+        """x_j + S cell - x_i for every pair, Å; (2 reach, 0, 0) where padded, never singular.
+
+        Args:    places: of the atoms i; default: all
+        """
         x = frames.positions - jnp.einsum("bns,bsc->bnc", self.home, frames.cell)
-        to = jax.vmap(lambda x, j: x[j])(x, self.index)
-        image = jnp.einsum("bnms,bsc->bnmc", unpacked(jnp.asarray(self.image)), frames.cell)
+        index, image, own = jnp.asarray(self.index), jnp.asarray(self.image), x
+        if places is not None:
+            (index, image), own = self.of(places), _rows(x, places)
+        shift = jnp.einsum("bnms,bsc->bnmc", unpacked(image), frames.cell)
         away = jnp.array([2.0 * min(self.reach, 1e3), 0.0, 0.0])
-        return jnp.where(self.mask[..., None], to + image - x[:, :, None], away)
+        apart = _rows(x, index) + shift - own[:, :, None]
+        return jnp.where(index[..., None] >= 0, apart, away)
 
     def distances(self, frames: Frames) -> Float[np.ndarray, "b n m"]:
         """Lengths of the vectors, on the host: inf where padded, Å."""
@@ -105,6 +118,10 @@ class Neighbors:
         apart = frames.positions - self.built_at - self.built_at @ strain
         stretched = min(self.reach, 1e9) * jnp.linalg.norm(strain, axis=(1, 2))
         return jnp.linalg.norm(apart, axis=-1).max(axis=-1) + 0.5 * stretched
+
+
+def _rows(values: Array, places: Array) -> Array:
+    return jax.vmap(lambda values, at: values[at])(values, places)
 
 
 def neighbors(

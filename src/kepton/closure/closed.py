@@ -1,6 +1,7 @@
 """The closed moment system: what a closure makes of a case."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from kepton.closure.moments import (
     conserved_of,
     in_frame,
     local,
+    product,
     temperature_of,
 )
 from kepton.closure.transport import crossing, step_length, stepped, steps_of
@@ -32,6 +34,7 @@ class Start(NamedTuple):
     moments: Float[Array, "m b n"]
 
 
+@partial(jax.jit, static_argnums=0)
 def start(basis: Hermite, case: Case) -> Start:
     """Moments of the initial data."""
     moving = seen_from(case, drift(case))
@@ -47,24 +50,35 @@ def steps_for(basis: Hermite, begun: Start, times) -> np.ndarray:
 
 
 def stepper(closure: Closure, begun: Start) -> Callable[[Array, Array], Array]:
-    """The moments after a step, of those before, (m, b, n), and its length, (b,)."""
+    """The moments after a step, of those before, (m, b, n), and its length, (b,).
+
+    Flight and collisions by `stepped`, then damping, exactly. What is damped is 0 at the start, and
+    what collisions keep is no part of it; so this is the same as half of it before and half after,
+    which is of second order.
+    """
     basis, case, temperature = closure.basis, begun.case, begun.temperature
     velocities = jnp.sqrt(temperature)[:, None] * basis.velocities
     outside = _molecules(basis, basis.gaussian(*in_frame(case.outside, temperature)))
     waves = Waves(case.boundary, case.cells)
-    rates = closure.rates(waves.numbers, temperature, 1.0 / jnp.asarray(case.knudsen))
+    damping = closure.damping(waves.numbers, temperature, 1.0 / jnp.asarray(case.knudsen))
 
     def flight(c):
         parts = crossing(case.boundary, outside, velocities, _molecules(basis, c))
         change = -case.cells * jnp.diff(velocities[:, None, :, None] * parts, axis=-1)
-        return jnp.tensordot(basis.of_molecules, jnp.moveaxis(change[:, 0], 1, 0), 1)
+        return product(basis.of_molecules, jnp.moveaxis(change[:, 0], 1, 0))
+
+    def relaxed(c, away):
+        equilibrium = basis.gaussian(*local(c))[LOWEST:]
+        return jnp.concatenate([c[:LOWEST], equilibrium + away(c[LOWEST:] - equilibrium)])
 
     def collided(c, scale):
-        local_equilibrium = basis.gaussian(*local(c))[LOWEST:]
-        away = waves.scaled(c[LOWEST:] - local_equilibrium, 1.0 / (1.0 + scale * rates))
-        return jnp.concatenate([c[:LOWEST], local_equilibrium + away])
+        return relaxed(c, lambda h: h / (1.0 + scale / case.knudsen[:, None]))
 
-    return lambda c, dt: stepped(flight, collided, c, dt[:, None])
+    def step(c, dt):
+        c = stepped(flight, collided, c, dt[:, None])
+        return relaxed(c, lambda h: waves.scaled(h, jnp.exp(-dt[:, None] * damping)))
+
+    return step
 
 
 class Waves(NamedTuple):
@@ -99,7 +113,7 @@ class Waves(NamedTuple):
 
 def _molecules(basis: Hermite, c: Array) -> Array:
     """(b, 1, N + 1, n) those that moments stand for."""
-    return jnp.moveaxis(jnp.tensordot(basis.to_molecules, c, 1), 0, 1)[:, None]
+    return jnp.moveaxis(product(basis.to_molecules, c), 0, 1)[:, None]
 
 
 @jax.jit

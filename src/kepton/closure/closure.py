@@ -39,7 +39,7 @@ class Closure:
         """An ensemble before training: rates that grow with n, and noise."""
         n = np.arange(LOWEST, order + 1)
         rate = 5.0 * ((n - LOWEST + 0.3) / (order - LOWEST + 0.3)) ** 3
-        noise = 0.15 * np.random.default_rng(key).standard_normal((members, len(n), FEATURES))
+        noise = 0.05 * np.random.default_rng(key).standard_normal((members, len(n), FEATURES))
         noise[..., 0] += np.log(rate)
         return Closure(noise)
 
@@ -69,14 +69,14 @@ class Closure:
         """The closure of the rates' geometric mean, which costs what one member costs."""
         return Closure(self.weights.mean(axis=0))
 
-    def rates(
+    def damping(
         self, wavenumbers: np.ndarray, temperature: Float[Array, "b"], frequency: Float[Array, "b"]
     ) -> Float[Array, "r b w"]:
-        """1 / Kn + q s_n of every wave, n >= 3.
+        """q s_n of every wave, n >= 3.
 
         Args:    wavenumbers: (w,), |k|;  temperature: T;  frequency: 1 / Kn
         """
         q = jnp.sqrt(temperature)[:, None] * wavenumbers
         x = q / (q + frequency[:, None])
         powers = jnp.stack([x**f for f in range(FEATURES)])
-        return frequency[:, None] + q * jnp.exp(jnp.tensordot(self.weights, powers, 1))
+        return q * jnp.exp(jnp.tensordot(self.weights, powers, 1))

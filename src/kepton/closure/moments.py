@@ -11,6 +11,7 @@ seen in a mirror.
 from dataclasses import dataclass
 from functools import cached_property
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -82,6 +83,15 @@ class Hermite:
         for n in range(1, self.order):
             c.append((mean * c[n] + (variance - 1.0) * np.sqrt(n) * c[n - 1]) / np.sqrt(n + 1))
         return jnp.stack(c)
+
+
+def product(matrix: Float[Real, "r m"], moments: Float[Array, "m b n"]) -> Float[Array, "r b n"]:
+    """A matrix times the moments of every cell, as a sum.
+
+    So small a product takes longer by the library of matrices, and without the barrier the compiler
+    repeats the sum for each that reads it.
+    """
+    return jax.lax.optimization_barrier((matrix[:, :, None, None] * moments).sum(axis=1))
 
 
 def temperature_of(case: Case) -> Float[Real, "b"]:

@@ -1,6 +1,7 @@
 """Training: closures are moved until their closed systems follow the labels."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -36,8 +37,8 @@ class Training:
         rate: of learning at the start, from which it falls to 0 in a straight line
     """
 
-    steps: int = 40
-    warm_steps: int = 20
+    steps: int = 100
+    warm_steps: int = 40
     batch: int = 8
     rate: float = 0.05
 
@@ -83,21 +84,27 @@ def train(
     counts = steps_for(ensemble.basis, start(ensemble.basis, cases), times)
     lengths = tuple(int(-(-n // BUCKET) * BUCKET) for n in counts.max(axis=1))
     total = training.warm_steps if warm else training.steps
-    members = []
-    for number in range(ensemble.size):
+    devices, done = jax.local_devices(), [0] * ensemble.size
+
+    def trained(number: int) -> Closure:
         rng = np.random.default_rng([key, number])
         member = ensemble.member(number)
         moments = jax.tree.map(jnp.zeros_like, (member, member))
-        for at in range(total):
-            rows = rng.choice(len(cases), training.batch, replace=len(cases) < training.batch)
-            batch = cases[rows], Conserved(*(part[rows] for part in known)), counts[:, rows]
-            rate = training.rate * (1.0 - at / total)
-            member, moments, error = _adam(
-                lengths, tuple(times), member, moments, batch, at + 1.0, rate
-            )
-            if progress is not None:
-                progress(Point((number + (at + 1) / total) / ensemble.size, float(error)))
-        members.append(member)
+        with jax.default_device(devices[number % len(devices)]):
+            for at in range(total):
+                rows = rng.choice(len(cases), training.batch, replace=len(cases) < training.batch)
+                batch = cases[rows], Conserved(*(part[rows] for part in known)), counts[:, rows]
+                rate = training.rate * (1.0 - at / total)
+                member, moments, error = _adam(
+                    lengths, tuple(times), member, moments, batch, at + 1.0, rate
+                )
+                done[number] += 1
+                if progress is not None:
+                    progress(Point(sum(done) / total / ensemble.size, float(error)))
+        return member
+
+    with ThreadPoolExecutor(len(devices)) as pool:  # members share out over the devices
+        members = list(pool.map(trained, range(ensemble.size)))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *members)
 
 

@@ -14,7 +14,7 @@ GAMMA = 1.0 - 0.5**0.5
 DELTA = 1.0 - 0.5 / GAMMA
 GHOSTS = 3
 """Cells beyond each end that `at_faces` needs"""
-NOTHING = 1e-30
+NOTHING = 1e-20
 """Square of a slope below which the weights of `at_faces` are those of smooth data"""
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
 from kepton.devices import of_each
 from kepton.potential.derive import Answer
-from kepton.potential.environment import Environment, fingerprint, project
+from kepton.potential.environment import Centres, Environment, fingerprint, places_of, project
 from kepton.potential.zbl import core_repulsion
 
 Kind = TypeVar("Kind", bound="Architecture")
@@ -52,19 +53,43 @@ class Architecture(ABC):
         """Random weights."""
 
     @abstractmethod
-    def describe(self, frames: Frames, neighbors: Neighbors) -> Any:
-        """All that depends on the geometry alone: a pytree, the same for all members."""
+    def describe(self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None) -> Any:
+        """All that depends on the geometry alone: a pytree, the same for all members.
+
+        Args:    centres: atoms whose energies are meant; default: all
+        """
 
     @abstractmethod
     def answer(self, described: Any, virial: bool = True) -> Answer:
         """Energy (b,) in float64, forces and virial (nan where not asked for) of a description."""
 
     def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
-        """What all members say, where `weights` have a leading axis k: each leaf has one too."""
-        described = self.describe(frames, neighbors)
-        return of_each(
-            lambda weights: self.with_weights(weights).answer(described, virial), self.weights
-        )
+        """What all members say, where `weights` have a leading axis k: each leaf has one too.
+
+        Atoms of large frames come in blocks, so that memory grows with the lists alone.
+        """
+
+        def part(centres):
+            described = self.describe(frames, neighbors, centres)
+            return of_each(
+                lambda weights: self.with_weights(weights).answer(described, virial), self.weights
+            )
+
+        size = block_atoms()
+        if frames.positions.shape[1] <= size:
+            return part(None)
+        total: Any = None
+        for (element, _), places in zip(frames.composition, places_of(frames)):
+            blocks = _blocks(places, max(1, size // len(frames)))
+
+            def add(total, places, element=element):
+                return jax.tree.map(jnp.add, total, part(Centres(element, places))), None
+
+            if total is None:
+                shapes = jax.eval_shape(lambda at, z=element: part(Centres(z, at)), blocks[0])
+                total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            total, _ = jax.lax.scan(add, total, blocks)
+        return total
 
     @abstractmethod
     def roughness(self) -> Float[Array, ""]:
@@ -105,10 +130,13 @@ class Architecture(ABC):
         """Another potential of the same kind and data."""
         return replace(self, weights=weights)
 
-    def environment(self, frames: Frames, neighbors: Neighbors) -> Environment:
-        """The projected neighbours of every atom, with the repulsion where there is one."""
+    def environment(
+        self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None
+    ) -> Environment:
+        """The projected neighbours of atoms, with the repulsion where there is one."""
         repulsion = self.repulsion if "core" in self.statistics else None
-        return project(frames, neighbors, self.radial, repulsion, self.dtype, self.degree)
+        given = self.radial, repulsion, self.dtype, self.degree
+        return project(frames, neighbors, *given, centres)
 
     def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
         """Coordinates of a frame in which near means alike, free of weights: see `fingerprint`."""
@@ -117,3 +145,20 @@ class Architecture(ABC):
     def repulsion(self, r: Float[Array, "..."], z_i, z_j) -> Float[Array, "..."]:
         """ZBL below the shortest distances of the data, eV."""
         return core_repulsion(self.config.species, self.statistics["core"], r, z_i, z_j)
+
+
+def block_atoms() -> int:
+    """Atoms of a large system that are looked at together.
+
+    On a CPU as few as are still well vectorised, elsewhere about a gigabyte of their pairs.
+    """
+    return 1_024 if jax.default_backend() == "cpu" else 32_768
+
+
+def _blocks(places: Int[Array, "b c"], size: int) -> Int[Array, "p b s"]:
+    """Places in blocks of about equal numbers, up to `size`, filled up with -1."""
+    b, count = places.shape
+    number = -(-count // size)
+    width = -(-count // number)
+    filled = jnp.pad(places, ((0, 0), (0, number * width - count)), constant_values=-1)
+    return jnp.moveaxis(filled.reshape(b, number, width), 1, 0)

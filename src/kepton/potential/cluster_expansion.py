@@ -16,7 +16,7 @@ from kepton.atoms.neighbors import Neighbors
 from kepton.errors import InputError
 from kepton.potential.architecture import Architecture
 from kepton.potential.derive import Answer
-from kepton.potential.environment import Environment, harmonics, project, with_slope
+from kepton.potential.environment import Centres, Environment, harmonics, project, with_slope
 from kepton.potential.radial import bessel
 from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
 
@@ -170,10 +170,16 @@ class ClusterExpansion(Architecture):
         """Bessel functions."""
         return bessel(r, self.cutoff, self.config.basis)
 
-    def describe(self, frames: Frames, neighbors: Neighbors) -> Surroundings:
+    def describe(
+        self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None
+    ) -> Surroundings:
         """All that depends on the geometry alone."""
-        kinds = jnp.asarray(frames.species)[:, :, None] == jnp.asarray(self.config.species)
-        return Surroundings(self.environment(frames, neighbors), kinds.astype(self.dtype))
+        species = jnp.asarray(frames.species)
+        if centres is not None:
+            species = jnp.where(centres.places >= 0, centres.element, 0)
+        kinds = species[:, :, None] == jnp.asarray(self.config.species)
+        described = self.environment(frames, neighbors, centres)
+        return Surroundings(described, kinds.astype(self.dtype))
 
     def answer(self, described: Surroundings, virial: bool = True) -> Answer:
         """Energy (float64), forces and, if asked for, virial of what `describe` returned."""

@@ -15,7 +15,7 @@ from kepton.atoms.neighbors import Neighbors
 from kepton.errors import InputError
 from kepton.potential.architecture import MANY, Architecture
 from kepton.potential.derive import Answer, derive
-from kepton.potential.environment import Environment, places_of, project, take, with_slope
+from kepton.potential.environment import Centres, Environment, looked_at, project, take, with_slope
 from kepton.potential.nets import hidden, output, random_net
 from kepton.potential.radial import (
     chebyshev,
@@ -194,9 +194,11 @@ class DeepPotential(Architecture):
         s = smooth(r, config)
         return [s * t for t in chebyshev(x, config.basis)]
 
-    def describe(self, frames: Frames, neighbors: Neighbors) -> Any:
+    def describe(self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None) -> Any:
         """All that depends on the geometry alone."""
-        return (frames, neighbors) if self.exact else self.environment(frames, neighbors)
+        if self.exact:
+            return frames, neighbors, centres
+        return self.environment(frames, neighbors, centres)
 
     def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
         """What all members say, where `weights` have a leading axis: by the kernel if it can."""
@@ -209,7 +211,8 @@ class DeepPotential(Architecture):
     def answer(self, described: Any, virial: bool = True) -> Answer:
         """Energy (float64), forces and, if asked for, virial of what `describe` returned."""
         if self.exact:
-            return derive(self._exact_energies, *described)
+            frames, neighbors, centres = described
+            return derive(partial(self._exact_energies, centres=centres), frames, neighbors)
         environment: Environment = described
         energies = partial(self._energies, environment=environment)
         return environment.answer(*with_slope(energies, environment.projection), virial)
@@ -375,6 +378,8 @@ class DeepPotential(Architecture):
         """(b,) energies from T of the atoms of each element, and their places."""
         total: Any = 0.0
         for z, places in zip(elements, frames_of):
+            if places.shape[1] == 0:  # the atoms are all of another element
+                continue
             centre = self.config.species.index(z)
             atomic = self._atomic(moments(z, places), centre).reshape(places.shape)
             atomic = atomic + self.statistics["bias"][centre]
@@ -396,10 +401,15 @@ class DeepPotential(Architecture):
 
         return self._sum(moments, environment.places, elements)
 
-    def _exact_energies(self, frames: Frames, lists: Neighbors) -> Float[Array, "b"]:
-        """Energy of each frame, the nets evaluated at every neighbour."""
+    def _exact_energies(
+        self, frames: Frames, lists: Neighbors, centres: Centres | None
+    ) -> Float[Array, "b"]:
+        """Energy of each frame, or of some atoms, the nets evaluated at every neighbour."""
         elements = tuple(z for z, _ in lists.slots)
-        vectors = lists.vectors(frames).astype(self.dtype)
+        chosen = None if centres is None else centres.places
+        index, species, places = looked_at(frames, lists, centres)
+        apart = lists.vectors(frames, chosen)
+        vectors = apart.astype(self.dtype)
 
         def moments(z, places):
             centre = self.config.species.index(z)
@@ -422,14 +432,14 @@ class DeepPotential(Architecture):
                 t = t + jnp.concatenate([first.sum(axis=1, keepdims=True), rest], axis=1)
             return t / self.statistics["neighbors"]
 
-        total = self._sum(moments, places_of(frames), elements)
+        total = self._sum(moments, places, elements)
         if "core" not in self.statistics:
             return total
-        r = jnp.linalg.norm(lists.vectors(frames), axis=-1)
+        r = jnp.linalg.norm(apart, axis=-1)
         for z, slot in lists.slots:
-            own = jnp.asarray(frames.species)[:, :, None].astype(float)
+            own = species[:, :, None].astype(float)
             pair = self.repulsion(r[..., slot], own, jnp.asarray(float(z)))
-            total = total + 0.5 * jnp.where(lists.mask[..., slot], pair, 0.0).sum(axis=(1, 2))
+            total = total + 0.5 * jnp.where(index[..., slot] >= 0, pair, 0.0).sum(axis=(1, 2))
         return total
 
 

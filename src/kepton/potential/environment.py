@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,30 +54,44 @@ class Pairs:
         return (_dot(q, rows) - _dot(g, self.unit)) * self.unit + g
 
 
+class Centres(NamedTuple):
+    """Atoms of one element, the surroundings of which are looked at, of all in their frames.
+
+    Args:    element: atomic number;  places: in every frame, -1 where there are fewer
+    """
+
+    element: int
+    places: Int[Array, "b c"]
+
+
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["pairs", "index", "places", "push"],
-    meta_fields=["elements"],
+    data_fields=["pairs", "index", "places", "push", "centres"],
+    meta_fields=["elements", "atoms"],
 )
 @dataclass(frozen=True)
 class Environment:
-    """What a model must know of b frames: all of it depends on the geometry alone.
+    """What a model must know of n atoms of b frames: all of it depends on the geometry alone.
 
     A_i = sum_j B(r_ij) (x) Y(r_ij / r)        by element of j
 
     Args:
         pairs: by element of the neighbour
         index: the neighbour's place in its frame, segments in the order of `pairs`
-        places: by element of the atom, its places in every frame, -1 where there are fewer
+        places: by element of the atom, its places among the n, -1 where there are fewer
         push: (energy (b,), slope (b, n, m)) of a pair repulsion: eV, and eV/Å a pair
+        centres: the places of the n atoms in their frames; None: they are all
         elements: atomic numbers of `pairs` and `places`; static
+        atoms: of a frame; static
     """
 
     pairs: tuple[Pairs, ...]
     index: Int[Real, "b n m"]
     places: tuple[Int[Real, "b _"], ...]
     push: tuple[Float[Real, "b"], Float[Real, "b n m"]] | None
+    centres: Int[Real, "b n"] | None
     elements: tuple[int, ...]
+    atoms: int
 
     @property
     def projection(self) -> Float[Array, "b n c S K"]:
@@ -109,13 +124,19 @@ class Environment:
         moments = self.virial(pulls) if virial else jnp.full((len(energy), 3, 3), jnp.nan)
         return Answer(energy, self.forces(pulls), moments)
 
-    def forces(self, pulls: Float[Array, "b n 3 m"]) -> Float[Array, "b n 3"]:
-        """F_i = sum_j (dE/dr_ij - dE/dr_ji), eV/Å"""
-        b, n, _, m = pulls.shape
-        rows = jnp.arange(b)[:, None] * n + jnp.asarray(self.index).reshape(b, n * m)
-        flat = jnp.moveaxis(pulls, 2, 3).reshape(b * n * m, 3)
-        back = jax.ops.segment_sum(flat, rows.reshape(-1), num_segments=b * n)
-        return pulls.sum(axis=-1) - back.reshape(b, n, 3)
+    def forces(self, pulls: Float[Array, "b n 3 m"]) -> Float[Array, "b all 3"]:
+        """F_i = sum_j (dE/dr_ij - dE/dr_ji) of all atoms of the frames, eV/Å"""
+        b = len(pulls)
+
+        def gathered(parts, places):
+            rows = jnp.arange(b)[:, None] * self.atoms + jnp.asarray(places).reshape(b, -1)
+            flat = parts.reshape(-1, 3)
+            total = jax.ops.segment_sum(flat, rows.reshape(-1), num_segments=b * self.atoms)
+            return total.reshape(b, self.atoms, 3)
+
+        own = pulls.sum(axis=-1)
+        own = own if self.centres is None else gathered(own, self.centres)
+        return own - gathered(jnp.moveaxis(pulls, 2, 3), self.index)
 
     def virial(self, pulls: Float[Array, "b n 3 m"]) -> Float[Array, "b 3 3"]:
         """W = -sum_ij r_ij (x) dE/dr_ij, made symmetric, eV"""
@@ -169,17 +190,26 @@ def take(values: Float[Array, "b n ..."], places: Int[Array, "b c"]) -> Float[Ar
 
 
 def project(
-    frames: Frames, lists: Neighbors, radial, repulsion, dtype, degree: int = 1
+    frames: Frames,
+    lists: Neighbors,
+    radial,
+    repulsion,
+    dtype,
+    degree: int = 1,
+    centres: Centres | None = None,
 ) -> Environment:
-    """The environment of every atom.
+    """The environment of every atom, or of some.
 
     Args:
         degree: largest of the harmonics, up to 3
         radial: r -> list of K radial functions, zero beyond the cutoff
         repulsion: (r, z_i, z_j) -> eV of a pair, or None
         dtype: of all but the energy of the repulsion
+        centres: the atoms; default: all
     """
-    vectors = jnp.moveaxis(lists.vectors(frames).astype(dtype), -1, 2)
+    chosen = None if centres is None else centres.places
+    index, species, places = looked_at(frames, lists, centres)
+    vectors = jnp.moveaxis(lists.vectors(frames, chosen).astype(dtype), -1, 2)
     pairs, energy, slopes = [], 0.0, []
     for z, slot in lists.slots:
         d = vectors[..., slot]
@@ -187,15 +217,27 @@ def project(
         basis = jax.jvp(lambda r: jnp.stack(radial(r), axis=2), (r,), (jnp.ones_like(r),))
         pairs.append(Pairs(jnp.concatenate(basis, axis=-1), d / r[:, :, None], r, degree))
         if repulsion is not None:
-            own = jnp.asarray(frames.species)[:, :, None].astype(dtype)
+            own = species[:, :, None].astype(dtype)
             pair = partial(repulsion, z_i=own, z_j=jnp.asarray(float(z), dtype))
             value, change = jax.jvp(pair, (r,), (jnp.ones_like(r),))
-            real = lists.mask[..., slot]
+            real = index[..., slot] >= 0
             energy = energy + 0.5 * jnp.where(real, value, 0.0).astype(jnp.float64).sum((1, 2))
             slopes.append(0.5 * jnp.where(real, change, 0.0))
     push = None if repulsion is None else (energy, jnp.concatenate(slopes, axis=-1))
-    elements = tuple(z for z, _ in lists.slots)
-    return Environment(tuple(pairs), jnp.asarray(lists.index), places_of(frames), push, elements)
+    elements, size = tuple(z for z, _ in lists.slots), frames.positions.shape[1]
+    return Environment(tuple(pairs), index, places, push, chosen, elements, size)
+
+
+def looked_at(
+    frames: Frames, lists: Neighbors, centres: Centres | None
+) -> tuple[Int[Array, "b n m"], Int[Array, "b n"], tuple[Int[Array, "b _"], ...]]:
+    """Of some atoms, or all: their lists, elements, and by element their places among them."""
+    if centres is None:
+        return jnp.asarray(lists.index), jnp.asarray(frames.species), places_of(frames)
+    index, _ = lists.of(centres.places)
+    among = jnp.where(centres.places >= 0, jnp.arange(centres.places.shape[1]), -1)
+    places = tuple(among if z == centres.element else among[:, :0] for z, _ in lists.slots)
+    return index, jnp.full(centres.places.shape, centres.element), places
 
 
 def harmonics(x: Float[Array, "b n 3 m"], degree: int) -> Float[Array, "b n c m"]:
