@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from kepton.closure.closed import start
+from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved
+from kepton.closure.kinetic import COURANT
 from kepton.closure.moments import LOWEST, Hermite, conserved_of, local
 from kepton.closure.transport import GHOSTS, at_faces, step_length, stepped, steps_of
 
@@ -37,13 +39,18 @@ def in_another_frame(c, mean, scale):
     return jnp.stack([(row * c).sum(axis=0) for row in rows])
 
 
+def fields_of(c):
+    """Density, mean and variance of xi, of moments (m, b, n)."""
+    return local(c[:, None])[0]
+
+
 @partial(jax.jit, static_argnums=0)
 def _advance(basis, begun, c, duration, steps):
     case, temperature, _ = begun
     thermal = jnp.sqrt(temperature)[:, None]
 
     def flight(c):
-        _, mean, variance = local(c)
+        _, mean, variance = fields_of(c)
         scale = jnp.sqrt(variance)
         around = [jnp.roll(c, -k, axis=-1) for k in range(-GHOSTS, GHOSTS + 1)]
         seen = jnp.stack([in_another_frame(one, mean, scale) for one in around], axis=-1)
@@ -56,12 +63,14 @@ def _advance(basis, begun, c, duration, steps):
         return in_another_frame(change, -mean / scale, 1.0 / scale)
 
     def collided(c, scale):
-        equilibrium = basis.gaussian(*local(c))[LOWEST:]
+        equilibrium = basis.gaussian(*fields_of(c))[LOWEST:]
         away = (c[LOWEST:] - equilibrium) / (1.0 + scale / case.knudsen[:, None])
         return jnp.concatenate([c[:LOWEST], equilibrium + away])
 
+    dt = step_length(duration, steps)
+
     def step(number, c):
-        return stepped(flight, collided, c, step_length(number, duration, steps)[:, None])
+        return jnp.where((number < steps)[:, None], stepped(flight, collided, c, dt[:, None]), c)
 
     return jax.lax.fori_loop(0, steps.max(), step, c)
 
@@ -69,13 +78,13 @@ def _advance(basis, begun, c, duration, steps):
 def solve(order: int, case: Case, times) -> Conserved:
     """Density, momentum and energy at increasing times, (b, t, n), of a periodic domain."""
     basis = Hermite(order)
-    begun = start(basis, case)
+    begun = start(Closure.none(order), case)
     hottest = np.asarray(begun.case.initial.temperature).max(axis=1)
     fastest = np.abs(begun.case.initial.velocity).max(axis=1)
     fastest = fastest + np.sqrt(MARGIN * hottest) * basis.velocities[-1]
-    c, seen = begun.moments, []
+    c, seen = begun.moments[:, 0], []
     for duration in np.diff(np.asarray(times, float), prepend=0.0):
-        steps = steps_of(duration, fastest, case.cells)
+        steps = steps_of(duration, fastest, case.cells, COURANT)
         c = _advance(basis, begun, c, duration, steps)
-        seen.append(conserved_of(c, begun.temperature))
+        seen.append(conserved_of(c[:, None], begun.temperature))
     return Conserved(*(jnp.stack(parts, axis=1) for parts in zip(*seen)))

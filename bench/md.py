@@ -1,8 +1,9 @@
-"""Molecular dynamics of liquid water with one model: Kepton, its plugin and DeePMD-kit in LAMMPS.
+"""Molecular dynamics with one model: Kepton, its plugin and DeePMD-kit in LAMMPS.
 
 `make bench-md` builds the environment of DeePMD-kit and runs this file; with `taskset -c 0` before
 it, all stays on one core. Each run is a process of its own, one after the other. It prints what it
-does and, at the end, a table in Markdown; time against size goes to a plot.
+does and, at the end, a table in Markdown; time against size goes to a plot. Liquid water takes an
+imported model; for crystals of copper `bench/copper.py` says how to make one.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ase
+import ase.build
 import ase.io
 import numpy as np
 
@@ -26,16 +28,20 @@ from peers import call, on_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
-CELLS = {192: (1, 1, 1), 1536: (2, 2, 2), 12288: (4, 4, 4), 98304: (8, 8, 8), 998784: (17, 17, 18)}
-"""Sizes, and how often the cell of 192 atoms is repeated for each"""
-STEPS = {192: 2000, 1536: 400, 12288: 60, 98304: 30, 998784: 10}
-PEER_STEPS = {192: 100, 1536: 20, 12288: 5}
+CELLS = {
+    "water": {1: 192, 2: 1536, 4: 12288, 8: 98304, (17, 17, 18): 998784},
+    "copper": {4: 256, 8: 2048, 16: 16384, 32: 131072, 63: 1000188},
+}
+"""How often a cell of 192 and of 4 atoms is repeated, and the atoms that this makes"""
+STEPS = (2000, 400, 60, 30, 10)
+"""For each of the sizes"""
+PEER_STEPS = (100, 20, 5)
 PLUGIN_FASTER = 5
 """So many times the steps of DeePMD-kit for Kepton's plugin in LAMMPS"""
-TIMESTEP, TEMPERATURE, SKIN = 0.5, 300.0, 1.0
-"""fs, K, Å"""
-MFLOP = 2.0
-"""An atom and step: 2 x 2 (1600 x 240 + 2 x 240 x 240) for the fitting net, forward and back"""
+TIMESTEP = {"water": 0.5, "copper": 2.0}
+TEMPERATURE, SKIN = 300.0, 1.0
+"""K, Å"""
+MODELS = {"water": SHARED / "deepmd_models" / "one_side" / "model.dp", "copper": None}
 
 
 @dataclass(frozen=True)
@@ -74,45 +80,77 @@ def main() -> None:
     order.out.mkdir(parents=True, exist_ok=True)
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} core(s), load {os.getloadavg()[0]:.1f} at the start; files in {order.out}")
-    speed = sgemm()
-    print(f"A core's sgemm: {speed:.0f} GFLOP/s, so the nets take {1e3 * MFLOP / speed:.1f} µs")
+    speed, work = sgemm(), megaflop(order.model)
+    floor = 1e3 * work / speed
+    print(
+        f"A core's sgemm: {speed:.0f} GFLOP/s, so the nets, {work:.2f} MFLOP, take {floor:.1f} µs"
+    )
     runs = [alone(order, "Kepton", order.model, size, cores) for size in order.sizes]
     if order.small:
         runs += [alone(order, "Kepton, small model", order.small, s, cores) for s in order.sizes]
     if order.peer:
         runs += peers(order)
     print(f"Load {os.getloadavg()[0]:.1f} at the end\n")
-    draw(order.plot, runs, 1e3 * MFLOP / speed)
-    print(table(runs, 1e3 * MFLOP / speed, cores))
+    draw(order.plot, runs, floor)
+    print(table(runs, floor, cores))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--peer", type=Path, help="environment in which DeePMD-kit and LAMMPS are installed")
-    add("--model", type=Path, default=SHARED / "deepmd_models" / "one_side" / "model.dp")
+    add("--system", default="water", choices=CELLS)
+    add("--model", type=Path, help="of one member; for water by default that of shared/data")
     add("--small", type=Path, help="a second model, for Kepton alone")
     add("--water", type=Path, default=SHARED / "water" / "data_0", help="deepmd/npy folder")
-    add("--sizes", type=int, nargs="+", default=list(CELLS)[:4], choices=CELLS)
-    add("--peer-sizes", type=int, nargs="+", default=list(PEER_STEPS)[:2], choices=PEER_STEPS)
+    add("--sizes", type=int, nargs="+", help="numbers of atoms; by default the four smallest")
+    add("--peer-sizes", type=int, nargs="*", help="by default the two smallest, at most the third")
     add("--steps", type=int, help="of every run of Kepton")
     add("--one", action="store_true", help=argparse.SUPPRESS)
     add("--out", type=Path, default=ROOT / "runs" / "bench-md", help="work folder")
-    add("--plot", type=Path, default=ROOT / "bench" / "md.png")
+    add("--plot", type=Path)
     order = parser.parse_args()
+    known = list(CELLS[order.system].values())
+    order.model = order.model or MODELS[order.system]
+    order.plot = order.plot or ROOT / "bench" / f"md-{order.system}.png"
+    order.sizes = order.sizes or known[:4]
+    order.peer_sizes = known[:2] if order.peer_sizes is None else order.peer_sizes
+    if order.model is None:
+        parser.error("give a --model of copper; bench/copper.py says how to make one")
+    if not set(order.sizes) <= set(known) or not set(order.peer_sizes) <= set(known[:3]):
+        parser.error(f"the sizes are {known}, those of peers {known[:3]}")
     for name in ("model", "small", "water", "out", "peer"):
         if getattr(order, name):
             setattr(order, name, getattr(order, name).absolute())
     return order
 
 
-def water(folder: Path, size: int) -> ase.Atoms:
-    """Liquid water: the first frame of a data set, repeated."""
+def atoms_of(order: argparse.Namespace, size: int) -> ase.Atoms:
+    """Liquid water, the first frame of a data set, or a crystal of copper, repeated."""
+    cells = {atoms: repeats for repeats, atoms in CELLS[order.system].items()}
+    cell = copper() if order.system == "copper" else water(order.water)
+    return cell.repeat(cells[size])
+
+
+def copper() -> ase.Atoms:
+    """The cubic cell at EMT's lattice constant and 300 K."""
+    return ase.build.bulk("Cu", a=3.62, cubic=True)
+
+
+def water(folder: Path) -> ase.Atoms:
+    """The first frame of a deepmd/npy folder."""
     cell, x = (np.load(folder / "set.000" / f"{name}.npy")[0] for name in ("box", "coord"))
     names = (folder / "type_map.raw").read_text().split()
     symbols = [names[t] for t in np.loadtxt(folder / "type.raw", dtype=int)]
-    atoms = ase.Atoms(symbols, x.reshape(-1, 3), cell=cell.reshape(3, 3), pbc=True)
-    return atoms.repeat(CELLS[size])
+    return ase.Atoms(symbols, x.reshape(-1, 3), cell=cell.reshape(3, 3), pbc=True)
+
+
+def megaflop(model: Path) -> float:
+    """Of the products of the fitting net an atom and step, forward and back."""
+    import kepton
+
+    layers = kepton.load(model).members.weights["fitting"]
+    return 4e-6 * sum(np.prod(layer.shape[-2:]) for layer in layers)
 
 
 def sgemm(size: int = 1536) -> float:
@@ -132,7 +170,8 @@ def sgemm(size: int = 1536) -> float:
 def alone(order: argparse.Namespace, name: str, model: Path, size: int, cores: int) -> Run:
     """A run of Kepton in a process of its own."""
     command = [sys.executable, __file__, "--one", "--model", model, "--sizes", str(size)]
-    command += ["--water", order.water, "--steps", str(order.steps or STEPS[size])]
+    steps = order.steps or STEPS[list(CELLS[order.system].values()).index(size)]
+    command += ["--system", order.system, "--water", order.water, "--steps", str(steps)]
     environment = os.environ | {"OMP_NUM_THREADS": str(cores)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -151,8 +190,8 @@ def kepton(order: argparse.Namespace) -> Run:
     from kepton.dynamics import VelocityVerlet, simulate
 
     (size,), field = order.sizes, kepton.load(order.model)
-    method = VelocityVerlet(TIMESTEP)
-    frames = Frames.from_ase([water(order.water, size)])
+    method = VelocityVerlet(TIMESTEP[order.system])
+    frames = Frames.from_ase([atoms_of(order, size)])
     state = method.init(jax.random.split(jax.random.key(0), 1), field, frames, TEMPERATURE)
     state, _ = simulate(field, method, state, max(2, order.steps // 10), SKIN)
     jax.block_until_ready(state)
@@ -179,8 +218,9 @@ def peers(order: argparse.Namespace) -> list[Run]:
     environment["PATH"] = f"{order.peer / 'bin'}{os.pathsep}{os.environ['PATH']}"
     log, ours = order.out / "log", order.peer / "bin" / "kepton"
     side = str(Path(__file__).with_name("md_peer.py"))
-    call(python, (side, str(order.model), str(order.out)), log, environment)
-    call(ours, ("convert", str(order.model), "model.kepton"), log, environment)
+    for name in ("model.kepton", "model.dp"):
+        call(ours, ("convert", str(order.model), name), log, environment)
+    call(python, (side, str(order.out / "model.dp"), str(order.out)), log, environment)
     call(ours, ("lammps", "plugin", "--out", "keptonplugin.so"), log, environment)
     load = ("plugin load ../keptonplugin.so", "pair_style kepton ../model.kepton")
     engines = {
@@ -208,13 +248,16 @@ def lammps(
     folder = order.out / f"{short}-{size}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    atoms, steps = water(order.water, size), faster * PEER_STEPS[size]
+    atoms = atoms_of(order, size)
+    steps = faster * PEER_STEPS[list(CELLS[order.system].values()).index(size)]
+    elements, timestep = sorted(set(atoms.symbols)), 1e-3 * TIMESTEP[order.system]
     ase.io.write(
-        folder / "water.data", atoms, format="lammps-data", specorder=["H", "O"], masses=True
+        folder / "atoms.data", atoms, format="lammps-data", specorder=elements, masses=True
     )
     lines = [
-        *("units metal", "atom_style atomic", "boundary p p p", "read_data water.data"),
-        *(*pair, "pair_coeff * * H O", f"neighbor {SKIN} bin", f"timestep {1e-3 * TIMESTEP}"),
+        *("units metal", "atom_style atomic", "boundary p p p", "read_data atoms.data"),
+        *(*pair, f"pair_coeff * * {' '.join(elements)}"),
+        *(f"neighbor {SKIN} bin", f"timestep {timestep}"),
         *(f"velocity all create {TEMPERATURE} 1", "fix 1 all nve"),
         *("run 2", f"run {steps}"),
     ]

@@ -68,7 +68,7 @@ def test_what_a_campaign_leaves(folder):
         assert set(data["origin"]) >= {"seed", "audit"}
         assert len(data["origin"]) == claims["labels"]
     ensemble, info = load_closure(folder / "bgk/model.kepton")
-    assert ensemble.weights.shape == (2, 4, 3)
+    assert ensemble.weights.shape == (2, 4, 1, 3)
     assert info["certificate"]["certified"]
 
 
@@ -121,6 +121,8 @@ def test_a_solution_that_breaks_is_told(folder):
     [
         ("moment_error = 0.03", "force_error = 0.03", "unknown key 'force_error'"),
         ('kind = "bgk"', 'kind = "boltzmann"', "kind = 'boltzmann'"),
+        ('kind = "bgk"', 'kind = "bgk"\nvelocity_dimensions = 2', "velocity_dimensions"),
+        ('kind = "bgk"', 'kind = "bgk"\nprandtl = 0.7', "Prandtl number of 0.7"),
         ("cells = 32", "cells = 33", "multiple of 4"),
         ("order = 6", "order = 1", "order"),
         ("labels = 60", "labels = 10", "too small for the certificate"),

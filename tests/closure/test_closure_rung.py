@@ -11,13 +11,14 @@ from waves import tube
 from kepton.closure import closed
 from kepton.closure.closure import Closure
 from kepton.closure.difference import broken
-from kepton.closure.file import from_bytes, load_closure, to_bytes
+from kepton.closure.file import ARCHITECTURE, from_bytes, load_closure, to_bytes
 from kepton.closure.initial import InitialData
 from kepton.closure.kinetic import Kinetic
 from kepton.closure.rung import EXPLORED, ClosureProblem
 from kepton.closure.train import Training
 from kepton.elt import Failure, Goal, Journal, Problem, run
 from kepton.errors import InputError
+from kepton.model_file import pack
 
 PROBLEM = ClosureProblem(
     Kinetic(),
@@ -56,12 +57,23 @@ def test_models_are_bytes_and_back(models, tmp_path):
     file = tmp_path / "model.kepton"
     file.write_bytes(to_bytes(models, {"a": 1}))
     assert load_closure(file)[1] == {"a": 1}
-    other = to_bytes(Closure(np.zeros((2, 4, 5))), {})
+    monatomic = Closure.fresh(6, 2, 0, Kinetic(3, 2 / 3))
+    back, _ = from_bytes(to_bytes(monatomic, {}))
+    assert back.equation == monatomic.equation
+    np.testing.assert_array_equal(back.weights, monatomic.weights)
+    other = to_bytes(Closure(np.zeros((2, 4, 1, 5))), {})
     for data in (b"", b"nonsense" * 20, file.read_bytes()[:-8], other):
         with pytest.raises(InputError, match="not the file of a closure"):
             from_bytes(data)
     with pytest.raises(InputError, match="no model file"):
         load_closure(tmp_path / "other.kepton")
+
+
+def test_files_from_before_equations_were_in_them_are_read(models):
+    header = {"architecture": ARCHITECTURE, "info": {}}
+    back, _ = from_bytes(pack({"weights": np.ascontiguousarray(models.weights[:, :, 0])}, header))
+    assert back.equation == Kinetic()
+    np.testing.assert_array_equal(back.weights, models.weights)
 
 
 def test_exploration_is_deterministic_and_its_deviation_that_of_the_samples(models):
@@ -125,7 +137,8 @@ def test_the_loop_certifies(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"equation": Kinetic(3)}, "one dimension"),
+        ({"equation": Kinetic(2)}, "1 or 3 dimensions"),
+        ({"equation": Kinetic(1, 2 / 3)}, "in one it is 1"),
         ({"times": (0.2, 0.1)}, "increasing"),
         ({"order": 2}, "order"),
         ({"initial": InitialData(kinds=("wave",))}, "did you mean 'waves'"),

@@ -14,19 +14,27 @@ def averages(cells, phase=0.0):
     return 1.0 - cells / (2 * np.pi) * np.diff(np.cos(ends))
 
 
-def test_faces_are_of_fifth_order_extrema_included():
+@pytest.mark.parametrize("swept", [0.0, 0.3, 0.9])
+def test_faces_are_of_fifth_order_extrema_included(swept):
     errors = []
     for cells in (16, 32, 64):
-        found = np.asarray(at_faces(wrapped(jnp.asarray(averages(cells)))))
-        known = 1.0 + np.sin(2 * np.pi * np.arange(cells + 1) / cells)
+        found = np.asarray(at_faces(wrapped(jnp.asarray(averages(cells))), swept))
+        x, h = 2 * np.pi * np.arange(cells + 1) / cells, 2 * np.pi * swept / cells
+        known = 1.0 + (np.sin(x) if not swept else (np.cos(x - h) - np.cos(x)) / h)
         errors.append(np.abs(found - known).max())
     assert (np.log2(np.divide(errors[:-1], errors[1:])) > 4.8).all(), errors
 
 
+def test_a_whole_cell_that_passes_a_face_is_that_cell():
+    values = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2.0, 12))
+    np.testing.assert_array_equal(at_faces(wrapped(values), 1.0)[1:], values)
+
+
+@pytest.mark.parametrize("swept", [0.0, 0.5])
 @pytest.mark.parametrize("small", [0.0, 1e-12, 1e-3])
-def test_a_jump_does_not_ring(small):
+def test_a_jump_does_not_ring(small, swept):
     values = jnp.asarray(np.where(np.abs(middles(40) - 0.5) < 0.25, 1.0, small))
-    found = np.asarray(at_faces(wrapped(values)))
+    found = np.asarray(at_faces(wrapped(values), swept))
     assert found.min() > small - 2e-3
     assert found.max() < 1.0 + 2e-3
 

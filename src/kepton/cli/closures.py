@@ -32,7 +32,7 @@ def solve(
             "far from what a closure of this order can hold; learn one of a higher [model] order."
         )
         raise typer.Exit(FAILED)
-    write_whole(out, table(solution).encode())
+    write_whole(out, table(solution, ensemble.equation.dimensions).encode())
     known = info.get("certificate", {}).get("conditions", {})
     low, high = known.get("knudsen", (0.0, float("inf")))
     if not low <= knudsen <= high or time > max(known.get("times", [time])):

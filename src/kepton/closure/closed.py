@@ -1,13 +1,12 @@
 """The closed moment system: what a closure makes of a case."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved, drift, seen_from
@@ -17,66 +16,91 @@ from kepton.closure.moments import (
     conserved_of,
     in_frame,
     local,
+    of_gaussian,
     product,
     temperature_of,
 )
-from kepton.closure.transport import crossing, step_length, stepped, steps_of
+from kepton.closure.transport import GAMMA, Real, crossing, step_length, steps_of
+
+FARTHEST = 1.0 / (1.0 - GAMMA)
+"""Cells that the fastest molecules fly in a step: one in the longer part of it"""
 
 
 class Start(NamedTuple):
     """A case ready for a closed system, in its frame.
 
-    Args:    case: seen from the frame of `drift`;  temperature: T, (b,);  moments: (N + 1, b, n)
+    Args:    case: seen from the frame of `drift`;  temperature: T, (b,);  moments: (N + 1, p, b, n)
     """
 
     case: Case
     temperature: Float[Array, "b"]
-    moments: Float[Array, "m b n"]
+    moments: Float[Array, "m p b n"]
 
 
-@partial(jax.jit, static_argnums=0)
-def start(basis: Hermite, case: Case) -> Start:
-    """Moments of the initial data."""
+@jax.jit
+def start(closure: Closure, case: Case) -> Start:
+    """Moments of the initial data, of the kind that a closure, or an ensemble, closes."""
+    dimensions = closure.equation.dimensions
     moving = seen_from(case, drift(case))
-    temperature = jnp.asarray(temperature_of(moving))
-    return Start(moving, temperature, basis.gaussian(*in_frame(moving.initial, temperature)))
+    temperature = jnp.asarray(temperature_of(moving, dimensions))
+    fields = in_frame(moving.initial, temperature)
+    return Start(moving, temperature, of_gaussian(closure.basis, dimensions, fields))
 
 
-def steps_for(basis: Hermite, begun: Start, times) -> np.ndarray:
-    """(t, b) equal steps from each time to the next, the first from 0."""
-    fastest = np.sqrt(np.asarray(begun.temperature)) * basis.velocities[-1]
-    durations = np.diff(np.asarray(times, float), prepend=0.0)
-    return np.stack([steps_of(d, fastest, begun.case.cells) for d in durations])
+def steps_for(closure: Closure, begun: Start, durations: Float[Real, "t"]) -> Int[Array, "t b"]:
+    """Equal steps that every duration takes."""
+    fastest = jnp.sqrt(begun.temperature) * closure.basis.velocities[-1]
+    return steps_of(jnp.asarray(durations)[:, None], fastest, begun.case.cells, FARTHEST)
 
 
-def stepper(closure: Closure, begun: Start) -> Callable[[Array, Array], Array]:
-    """The moments after a step, of those before, (m, b, n), and its length, (b,).
+def stepper(closure: Closure, begun: Start, dt: Float[Array, "b"]) -> Callable[[Array], Array]:
+    """The moments after a step of a length, of those before, (m, p, b, n).
 
-    Flight and collisions by `stepped`, then damping, exactly. What is damped is 0 at the start, and
-    what collisions keep is no part of it; so this is the same as half of it before and half after,
-    which is of second order.
+    c1 = S(gamma dt) c + gamma dt Q(c1)
+    c2 = S((1 - gamma) dt) (c1 + (1 - 2 gamma) dt Q(c1)) + gamma dt Q(c2),  c <- D c2
+
+    S is flight, exact in time since each kind of molecules has one velocity, Q are collisions, D is
+    damping, exact too. c2 is the implicit scheme of second order of those who fly along.
+    D acts on what is 0 at the start and no part of what collisions keep; so it is the same as half
+    of it before and half after, which is of second order.
+
+    Source:  as Groppi, Russo, Stracquadanio, Commun. Math. Sci. 12, 389 (2014), but for S in two
+             parts, each of which goes as far as a cell
     """
-    basis, case, temperature = closure.basis, begun.case, begun.temperature
+    basis, equation = closure.basis, closure.equation
+    case, temperature = begun.case, begun.temperature
     velocities = jnp.sqrt(temperature)[:, None] * basis.velocities
-    outside = _molecules(basis, basis.gaussian(*in_frame(case.outside, temperature)))
+    beyond = of_gaussian(basis, equation.dimensions, in_frame(case.outside, temperature))
+    outside = _molecules(basis, beyond)
     waves = Waves(case.boundary, case.cells)
     damping = closure.damping(waves.numbers, temperature, 1.0 / jnp.asarray(case.knudsen))
+    kept = jnp.exp(-dt[:, None] * damping)
+    collisions = (GAMMA * dt / case.knudsen)[:, None]
+    slowed = 1.0 / (1.0 + collisions)
 
-    def flight(c):
-        parts = crossing(case.boundary, outside, velocities, _molecules(basis, c))
-        change = -case.cells * jnp.diff(velocities[:, None, :, None] * parts, axis=-1)
-        return product(basis.of_molecules, jnp.moveaxis(change[:, 0], 1, 0))
+    def flown(c, part):
+        way = part * case.cells * dt[:, None, None, None] * velocities[:, None, :, None]
+        parts = crossing(case.boundary, outside, velocities, _molecules(basis, c), jnp.abs(way))
+        change = -jnp.diff(way * parts, axis=-1)
+        return c + product(basis.of_molecules, jnp.swapaxes(change, 0, 2))
 
-    def relaxed(c, away):
-        equilibrium = basis.gaussian(*local(c))[LOWEST:]
-        return jnp.concatenate([c[:LOWEST], equilibrium + away(c[LOWEST:] - equilibrium)])
+    def relaxed(c, by):
+        fields, along = local(c)
+        variances = equation.temperatures(fields.temperature, along, collisions)
+        target = of_gaussian(basis, equation.dimensions, fields, variances)
+        return target + by(c - target)
 
-    def collided(c, scale):
-        return relaxed(c, lambda h: h / (1.0 + scale / case.knudsen[:, None]))
+    def collided(h):
+        return slowed * h
 
-    def step(c, dt):
-        c = stepped(flight, collided, c, dt[:, None])
-        return relaxed(c, lambda h: waves.scaled(h, jnp.exp(-dt[:, None] * damping)))
+    def damped(h):
+        return jnp.concatenate([h[:LOWEST], waves.scaled(h[LOWEST:], kept)])
+
+    def step(c):
+        before = flown(c, GAMMA)
+        middle = relaxed(before, collided)
+        ahead = middle + (1.0 / GAMMA - 2.0) * (middle - before)
+        return relaxed(flown(ahead, 1.0 - GAMMA), lambda h: damped(collided(h)))
 
     return step
 
@@ -100,30 +124,20 @@ class Waves(NamedTuple):
             return 2.0 * np.pi * np.arange(self.cells // 2 + 1)
         return np.pi * np.arange(self.cells + 1)
 
-    def scaled(self, moments: Float[Array, "r b n"], by: Float[Array, "r b w"]) -> Array:
-        """The moments, (r, b, n), each wave of them multiplied by a number."""
+    def scaled(self, moments: Float[Array, "r p b n"], by: Float[Array, "r p b w"]) -> Array:
+        """The moments, (r, p, b, n), each wave of them multiplied by a number."""
         if self.boundary == "periodic":
             return jnp.fft.irfft(by * jnp.fft.rfft(moments), self.cells)
         image = moments[..., ::-1]
         if self.boundary == "reflecting":
-            image = image * (-1.0) ** (LOWEST + np.arange(len(moments)))[:, None, None]
+            image = image * (-1.0) ** (LOWEST + np.arange(len(moments)))[:, None, None, None]
         mirrored = jnp.concatenate([moments, image], axis=-1)
         return jnp.fft.irfft(by * jnp.fft.rfft(mirrored), 2 * self.cells)[..., : self.cells]
 
 
 def _molecules(basis: Hermite, c: Array) -> Array:
-    """(b, 1, N + 1, n) those that moments stand for."""
-    return jnp.moveaxis(product(basis.to_molecules, c), 0, 1)[:, None]
-
-
-@jax.jit
-def _advance(closure: Closure, begun: Start, c, duration, steps):
-    step = stepper(closure, begun)
-
-    def one(number, c):
-        return step(c, step_length(number, duration, steps))
-
-    return jax.lax.fori_loop(0, steps.max(), one, c)
+    """(b, p, N + 1, n) those that moments stand for."""
+    return jnp.swapaxes(product(basis.to_molecules, c), 0, 2)
 
 
 def solve(closure: Closure, case: Case, times) -> Conserved:
@@ -135,10 +149,23 @@ def solve(closure: Closure, case: Case, times) -> Conserved:
     Returns: values that are not finite, or densities or temperatures that are not positive, where
              the solution broke (`difference.broken`)
     """
-    begun = start(closure.basis, case)
-    c, seen = begun.moments, []
-    durations = np.diff(np.asarray(times, float), prepend=0.0)
-    for duration, steps in zip(durations, steps_for(closure.basis, begun, times)):
-        c = _advance(closure, begun, c, duration, steps)
-        seen.append(conserved_of(c, begun.temperature))
-    return Conserved(*(jnp.stack(parts, axis=1) for parts in zip(*seen)))
+    return _solved(closure, case, np.diff(np.asarray(times, float), prepend=0.0))
+
+
+@jax.jit
+def _solved(closure: Closure, case: Case, durations: Float[Array, "t"]) -> Conserved:
+    begun = start(closure, case)
+
+    def until(c, span):
+        duration, steps = span
+        step = stepper(closure, begun, step_length(duration, steps))
+
+        def one(number, c):
+            return jnp.where((number < steps)[:, None], step(c), c)
+
+        c = jax.lax.fori_loop(0, steps.max(), one, c)
+        return c, conserved_of(c, begun.temperature)
+
+    spans = durations, steps_for(closure, begun, durations)
+    _, found = jax.lax.scan(until, begun.moments, spans)
+    return Conserved(*(jnp.moveaxis(part, 0, 1) for part in found))

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from kepton.closure.kinetic import BGK, Kinetic
 from kepton.closure.moments import LOWEST, Hermite
 
 FEATURES = 3
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["equation"])
 @dataclass(frozen=True)
 class Closure:
     """Damping of the moments that are out of local equilibrium, h_n = c_n - M_n, n >= 3.
@@ -28,32 +29,37 @@ class Closure:
     that wave. These have no unit or that of a rate, so no motion of the gas or of its observer
     changes anything, no choice of units and no mirror.
 
-    Args:    weights: W, (N - 2, FEATURES), or with a leading axis k an ensemble
+    Args:
+        weights: W, (N - 2, p, FEATURES), or with a leading axis k an ensemble; with three
+            dimensions of velocity space p = 2, and c_n are those of g and of h
+        equation: whose moments these are; G[f] takes the place of M
     Source:  with constants for s_n, closures of Hammett, Perkins, Phys. Rev. Lett. 64, 3019 (1990)
     """
 
-    weights: Float[Array | np.ndarray, "*k m f"]
+    weights: Float[Array | np.ndarray, "*k m p f"]
+    equation: Kinetic = BGK
 
     @staticmethod
-    def fresh(order: int, members: int, key: int) -> "Closure":
+    def fresh(order: int, members: int, key: int, equation: Kinetic = BGK) -> "Closure":
         """An ensemble before training: rates that grow with n, and noise."""
         n = np.arange(LOWEST, order + 1)
         rate = 5.0 * ((n - LOWEST + 0.3) / (order - LOWEST + 0.3)) ** 3
-        noise = 0.05 * np.random.default_rng(key).standard_normal((members, len(n), FEATURES))
-        noise[..., 0] += np.log(rate)
-        return Closure(noise)
+        shape = (members, len(n), equation.kinds, FEATURES)
+        weights = 0.05 * np.random.default_rng(key).standard_normal(shape)
+        weights[..., 0] += np.log(rate)[:, None]
+        return Closure(weights, equation)
 
     @staticmethod
-    def none(order: int) -> "Closure":
+    def none(order: int, equation: Kinetic = BGK) -> "Closure":
         """Moments that are cut off and not damped."""
-        weights = np.zeros((order + 1 - LOWEST, FEATURES))
-        weights[:, 0] = -np.inf
-        return Closure(weights)
+        weights = np.zeros((order + 1 - LOWEST, equation.kinds, FEATURES))
+        weights[..., 0] = -np.inf
+        return Closure(weights, equation)
 
     @property
     def basis(self) -> Hermite:
         """The moments that it closes."""
-        return Hermite(self.weights.shape[-2] + LOWEST - 1)
+        return Hermite(self.weights.shape[-3] + LOWEST - 1)
 
     @property
     def size(self) -> int:
@@ -62,16 +68,16 @@ class Closure:
 
     def member(self, index: int) -> "Closure":
         """One of the k closures."""
-        return Closure(self.weights[index])
+        return Closure(self.weights[index], self.equation)
 
     @property
     def mean(self) -> "Closure":
         """The closure of the rates' geometric mean, which costs what one member costs."""
-        return Closure(self.weights.mean(axis=0))
+        return Closure(self.weights.mean(axis=0), self.equation)
 
     def damping(
         self, wavenumbers: np.ndarray, temperature: Float[Array, "b"], frequency: Float[Array, "b"]
-    ) -> Float[Array, "r b w"]:
+    ) -> Float[Array, "r p b w"]:
         """q s_n of every wave, n >= 3.
 
         Args:    wavenumbers: (w,), |k|;  temperature: T;  frequency: 1 / Kn

@@ -158,6 +158,7 @@ def seen_from(case: Case, velocity: Float[Real, "b"]) -> Case:
     return Case(moved(case.initial), case.knudsen, moved(case.outside), case.boundary)
 
 
+@partial(jax.jit, static_argnums=3)
 def in_the_domain(state: Conserved, times, velocity: Float[Real, "b"], cells: int) -> Conserved:
     """Solutions in the frame of the domain, of those in a frame that moves, (b, t, n) each.
 
@@ -168,5 +169,5 @@ def in_the_domain(state: Conserved, times, velocity: Float[Real, "b"], cells: in
     way = cells * jnp.asarray(velocity)[:, None] * jnp.asarray(times)
     laid = jax.vmap(translated, in_axes=1, out_axes=1)
     rho, momentum, energy = (laid(jnp.asarray(part), way) for part in state)
-    u = jnp.asarray(velocity)[:, None, None]
+    u = velocity[:, None, None]
     return Conserved(rho, momentum + u * rho, energy + u * momentum + 0.5 * u**2 * rho)

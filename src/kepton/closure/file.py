@@ -10,6 +10,7 @@ from safetensors.numpy import load, save
 
 from kepton.closure.closure import FEATURES, Closure
 from kepton.closure.fields import Case, Conserved, Fields
+from kepton.closure.kinetic import Kinetic
 from kepton.closure.label import Label
 from kepton.errors import InputError
 from kepton.model_file import metadata, pack, unpack
@@ -20,7 +21,12 @@ ARCHITECTURE = "moment_closure"
 def to_bytes(ensemble: Closure, info: dict[str, Any]) -> bytes:
     """A model file: an ensemble, and JSON that travels with it."""
     weights = np.ascontiguousarray(ensemble.weights, float)
-    return pack({"weights": weights}, {"architecture": ARCHITECTURE, "info": info})
+    header = {
+        "architecture": ARCHITECTURE,
+        "equation": ensemble.equation.settings,
+        "info": info,
+    }
+    return pack({"weights": weights}, header)
 
 
 def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
@@ -33,10 +39,12 @@ def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
         tensors, header = unpack(data)
         if header["architecture"] != ARCHITECTURE:
             raise InputError(f"This is a model of another kind, {header['architecture']!r}.")
-        ensemble = Closure(tensors["weights"])
-        if ensemble.weights.ndim != 3 or ensemble.weights.shape[-1] != FEATURES:
-            raise ValueError(f"weights of the shape {ensemble.weights.shape}")
-        return ensemble, header["info"]
+        equation, weights = Kinetic(**header.get("equation", {})), tensors["weights"]
+        if weights.ndim == 3:  # files of before there were equations in them
+            weights = weights[:, :, None]
+        if weights.ndim != 4 or weights.shape[2:] != (equation.kinds, FEATURES):
+            raise ValueError(f"weights of the shape {weights.shape}")
+        return Closure(weights, equation), header["info"]
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise

@@ -58,7 +58,7 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def table(solution: Conserved, dimensions: int = 1) -> str:
+def table(solution: Conserved, dimensions: int) -> str:
     """CSV of a solution (1, 1, n): x, density, velocity, temperature, momentum, energy."""
     fields = fields_of(solution, dimensions)
     cells = fields.density.shape[-1]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kepton.closure.fields import Case, Conserved, Fields, drift, fields_of, seen_from
-from kepton.closure.transport import crossing, step_length, stepped, steps_of
+from kepton.closure.transport import Real, crossing, step_length, stepped, steps_of
 from kepton.errors import InputError
 
 REACH = 6.0
@@ -21,6 +21,8 @@ MEMORY = 5.0
 """Collision times after which what molecules remember of the start is gone"""
 UNSEEN = 2e-3
 """Part of the initial data, in the root mean square, that free flight need not resolve"""
+COURANT = 0.45
+"""Cells that the fastest molecules fly in a step"""
 COUNTS = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024)
 """Numbers of velocities, few so that few programs are compiled"""
 
@@ -61,9 +63,29 @@ class Kinetic:
             )
 
     @property
+    def kinds(self) -> int:
+        """Distributions that stand for f: g, or g and h."""
+        return 1 if self.dimensions == 1 else 2
+
+    def temperatures(self, theta: Real, along: Real, a: Real) -> tuple[Real, Real]:
+        """lambda along x and across, of G[f] where f = f* + a (G[f] - f).
+
+        Args:    theta, along: theta and P_xx / rho of f*
+        """
+        if self.prandtl == 1.0:
+            return theta, theta
+        rate = a / self.prandtl
+        relaxed = (along + rate * theta) / (1.0 + rate)  # P_xx / rho of f, by the same equation
+        along = theta / self.prandtl + (1.0 - 1.0 / self.prandtl) * relaxed
+        return along, 0.5 * (3.0 * theta - along)
+
+    @property
     def settings(self) -> dict[str, int | float]:
         """JSON of it."""
         return {"dimensions": self.dimensions, "prandtl": self.prandtl}
+
+
+BGK = Kinetic()
 
 
 class Velocities(NamedTuple):
@@ -88,9 +110,7 @@ class Distribution(NamedTuple):
     @property
     def conserved(self) -> Conserved:
         """(b, t, n) each."""
-        times = range(self.parts.shape[1])
-        seen = [moments(self.velocities, self.parts[:, time])[0] for time in times]
-        return Conserved(*(jnp.stack(parts, axis=1) for parts in zip(*seen)))
+        return _conserved(self.velocities, self.parts)
 
 
 def velocities_for(case: Case, time: float) -> Velocities:
@@ -171,6 +191,12 @@ def moments(velocities: Velocities, parts: Float[Array, "b c v n"]) -> tuple[Con
     return Conserved(g.sum(axis=1), (v * g).sum(axis=1), 0.5 * (along + across)), along
 
 
+@jax.jit
+def _conserved(velocities: Velocities, parts: Float[Array, "b t c v n"]) -> Conserved:
+    found, _ = jax.vmap(moments, (None, 1), 1)(velocities, parts)
+    return found
+
+
 def _relaxed(equation: Kinetic, velocities: Velocities, parts: Array, a: Array) -> Array:
     """The solution f of f = f* + a (G[f] - f), in which a = (b,), f* = parts.
 
@@ -178,15 +204,9 @@ def _relaxed(equation: Kinetic, velocities: Velocities, parts: Array, a: Array) 
     """
     state, along = moments(velocities, parts)
     rho, u, theta = fields_of(state, equation.dimensions)
-    along = along / rho - u**2
-    keep = 1.0 - 1.0 / equation.prandtl
-    weight = a[:, None]
-    # T_x = P_xx / rho after the relaxation, of the same linear equation
-    relaxed = (along + weight / equation.prandtl * theta) / (1.0 + weight / equation.prandtl)
-    along = theta / equation.prandtl + keep * relaxed
+    along, across = equation.temperatures(theta, along / rho - u**2, a[:, None])
     target = gaussian(velocities, rho, u, along)[:, None]
     if equation.dimensions == 3:
-        across = 0.5 * (3.0 * theta - along)
         target = jnp.concatenate([target, 2.0 * across[:, None, None] * target], axis=1)
     return parts + (a / (1.0 + a))[:, None, None, None] * (target - parts)
 
@@ -197,26 +217,6 @@ def _equilibrium(equation: Kinetic, velocities: Velocities, fields: Fields) -> A
     if equation.dimensions == 1:
         return g
     return jnp.concatenate([g, 2.0 * fields.temperature[:, None, None] * g], axis=1)
-
-
-@partial(jax.jit, static_argnums=0)
-def _advance(equation: Kinetic, case: Case, velocities: Velocities, parts, duration, steps):
-    """The distribution after so many equal steps, (b,)."""
-    outside = _equilibrium(equation, velocities, case.outside)
-    v = velocities.values[:, None, :, None]
-
-    def flight(parts):
-        flow = v * crossing(case.boundary, outside, velocities.values, parts)
-        return -case.cells * jnp.diff(flow, axis=-1)
-
-    def collided(parts, scale):
-        return _relaxed(equation, velocities, parts, scale[:, 0, 0, 0] / case.knudsen)
-
-    def step(number, parts):
-        dt = step_length(number, duration, steps)
-        return stepped(flight, collided, parts, dt[:, None, None, None])
-
-    return jax.lax.fori_loop(0, steps.max(), step, parts)
 
 
 def solve(equation: Kinetic, case: Case, times, velocities: Velocities | None = None):
@@ -232,14 +232,34 @@ def solve(equation: Kinetic, case: Case, times, velocities: Velocities | None = 
     equation.check()
     moving = seen_from(case, drift(case))
     grid = velocities or velocities_for(moving, float(times[-1]))
-    parts = _equilibrium(equation, grid, moving.initial)
-    fastest = np.max(grid.values, axis=1)
-    seen, now = [], 0.0
-    for time in times:
-        duration = float(time) - now
-        if duration > 0.0:
-            steps = steps_of(duration, fastest, case.cells)
-            parts = _advance(equation, moving, grid, parts, duration, steps)
-        now = float(time)
-        seen.append(parts)
-    return Distribution(jnp.stack(seen, axis=1), grid)
+    durations = np.diff(np.asarray(times, float), prepend=0.0)
+    return Distribution(_solved(equation, moving, grid, durations), grid)
+
+
+@partial(jax.jit, static_argnums=0)
+def _solved(equation: Kinetic, case: Case, grid: Velocities, durations: Float[Array, "t"]) -> Array:
+    """(b, t, c, v, n) distributions after each of the durations, one after the other."""
+    outside = _equilibrium(equation, grid, case.outside)
+    fastest, v = grid.values[:, -1], grid.values[:, None, :, None]
+
+    def flight(parts):
+        flow = v * crossing(case.boundary, outside, grid.values, parts)
+        return -case.cells * jnp.diff(flow, axis=-1)
+
+    def collided(parts, scale):
+        return _relaxed(equation, grid, parts, scale[:, 0, 0, 0] / case.knudsen)
+
+    def until(parts, duration):
+        steps = steps_of(duration, fastest, case.cells, COURANT)
+        dt = step_length(duration, steps)[:, None, None, None]
+
+        def step(number, parts):
+            running = (number < steps)[:, None, None, None]
+            return jnp.where(running, stepped(flight, collided, parts, dt), parts)
+
+        parts = jax.lax.fori_loop(0, steps.max(), step, parts)
+        return parts, parts
+
+    begun = _equilibrium(equation, grid, case.initial)
+    _, found = jax.lax.scan(until, begun, durations)
+    return jnp.moveaxis(found, 0, 1)

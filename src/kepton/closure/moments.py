@@ -5,7 +5,8 @@ he_n = He_n / sqrt(n!),  so c_n = int he_n(xi) f dv
 
 The frame (U, T) is that of `drift` and the temperature of the gas as a whole: what the gas would
 come to if it were left alone. All is therefore the same for a gas that moves, is hotter, or is
-seen in a mirror.
+seen in a mirror. With three dimensions of velocity space there are such moments of g and of h / 2T,
+as in `kinetic`.
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Hermite:
         if not LOWEST <= self.order <= 40:
             raise InputError(
                 f"A closure of order {self.order} is out of range; give an order from {LOWEST} to "
-                "40, of which 8 is usual."
+                "40, of which 10 is usual."
             )
 
     @cached_property
@@ -85,23 +86,25 @@ class Hermite:
         return jnp.stack(c)
 
 
-def product(matrix: Float[Real, "r m"], moments: Float[Array, "m b n"]) -> Float[Array, "r b n"]:
+def product(
+    matrix: Float[Real, "r m"], moments: Float[Array, "m p b n"]
+) -> Float[Array, "r p b n"]:
     """A matrix times the moments of every cell, as a sum.
 
     So small a product takes longer by the library of matrices, and without the barrier the compiler
     repeats the sum for each that reads it.
     """
-    return jax.lax.optimization_barrier((matrix[:, :, None, None] * moments).sum(axis=1))
+    return jax.lax.optimization_barrier((matrix[:, :, None, None, None] * moments).sum(axis=1))
 
 
-def temperature_of(case: Case) -> Float[Real, "b"]:
+def temperature_of(case: Case, dimensions: int) -> Float[Real, "b"]:
     """(b,) temperature T of the frame of a case, seen from the frame of `drift`.
 
-    sum rho (u^2 + theta) / sum rho, that of the gas once it is at rest; or more, so that the
+    sum rho (u^2 / D + theta) / sum rho, that of the gas once it is at rest; or more, so that the
     hottest place is at most HOTTEST times as hot
     """
     rho, u, theta = case.initial
-    settled = (rho * (u**2 + theta)).sum(axis=1) / rho.sum(axis=1)
+    settled = (rho * (u**2 / dimensions + theta)).sum(axis=1) / rho.sum(axis=1)
     hottest = jnp.maximum(theta.max(axis=1), case.outside.temperature.max(axis=1))
     return jnp.maximum(settled, hottest / HOTTEST)
 
@@ -114,14 +117,33 @@ def in_frame(fields: Fields, temperature: Float[Real, "b"]) -> Fields:
     )
 
 
-def local(c: Float[Array, "m b n"]) -> Fields:
-    """Density, mean of xi and variance of xi that moments have."""
-    rho, first, second = c[:LOWEST]
+def of_gaussian(
+    basis: Hermite, dimensions: int, fields: Fields, variances: tuple[Real, Real] | None = None
+) -> Array:
+    """(N + 1, p, b, n) the moments of a gas: c_n of g, and of h / 2T where there is one.
+
+    Args:
+        dimensions: of velocity space
+        fields: density, mean and variance of xi
+        variances: along x and across, by default that of fields
+    """
+    along, across = variances or (fields.temperature, fields.temperature)
+    g = basis.gaussian(fields.density, fields.velocity, along)
+    return g[:, None] if dimensions == 1 else jnp.stack([g, across * g], axis=1)
+
+
+def local(c: Float[Array, "m p b n"]) -> tuple[Fields, Array]:
+    """Density, mean of xi and variance of xi that moments have, and the variance along x."""
+    rho, first, second = c[:LOWEST, 0]
     mean = first / rho
-    return Fields(rho, mean, 1.0 + np.sqrt(2.0) * second / rho - mean**2)
+    along = 1.0 + np.sqrt(2.0) * second / rho - mean**2
+    if c.shape[1] == 1:
+        return Fields(rho, mean, along), along
+    return Fields(rho, mean, (along + 2.0 * c[0, 1] / rho) / 3.0), along
 
 
-def conserved_of(c: Float[Array, "m b n"], temperature: Float[Real, "b"]) -> Conserved:
+def conserved_of(c: Float[Array, "m p b n"], temperature: Float[Real, "b"]) -> Conserved:
     """Density, momentum and energy of moments, in the frame of `drift`."""
     t = jnp.asarray(temperature)[:, None]
-    return Conserved(c[0], jnp.sqrt(t) * c[1], 0.5 * t * (np.sqrt(2.0) * c[2] + c[0]))
+    energy = 0.5 * t * (np.sqrt(2.0) * c[2, 0] + c[0, 0]) + t * c[0, 1:].sum(axis=0)
+    return Conserved(c[0, 0], jnp.sqrt(t) * c[1, 0], energy)

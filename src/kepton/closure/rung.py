@@ -51,7 +51,7 @@ class ClosureProblem:
     equation: Kinetic
     initial: InitialData
     times: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
-    order: int = 8
+    order: int = 10
     members: int = 4
     training: Training = field(default_factory=Training)
     progress: Callable[[Point], None] | None = None
@@ -61,11 +61,6 @@ class ClosureProblem:
         self.equation.check()
         self.initial.check()
         Hermite(self.order).check()
-        if self.equation.dimensions != 1:
-            raise InputError(
-                "Closures are learnt with one dimension of velocity space; three are for the "
-                "kinetic equation alone."
-            )
         if not self.times or min(np.diff(self.times, prepend=0.0)) <= 0.0:
             raise InputError(
                 f"times = {list(self.times)}: give at least one, increasing from above 0."
@@ -134,7 +129,7 @@ class ClosureProblem:
         """
         if not data:
             raise InputError("None of the first samples could be labelled; see `kepton status`.")
-        ensemble = models or Closure.fresh(self.order, self.members, key)
+        ensemble = models or Closure.fresh(self.order, self.members, key, self.equation)
         warm = models is not None
         return train(data, self.times, ensemble, self.training, key, warm, self.progress)
 

@@ -23,7 +23,7 @@ FIRST, SECOND, EPSILON = 0.9, 0.98, 1e-8
 """Adam's constants"""
 NOTICED = 1e-4
 """Errors below which the loss no longer is the error but its square"""
-BUCKET = 16
+BUCKET = 8
 """Numbers of steps are multiples of it, so that few programs are compiled"""
 
 
@@ -81,7 +81,8 @@ def train(
     known = Conserved(
         *(np.concatenate(parts) for parts in zip(*(lab.conserved for _, lab in data)))
     )
-    counts = steps_for(ensemble.basis, start(ensemble.basis, cases), times)
+    durations = np.diff(np.asarray(times, float), prepend=0.0)
+    counts = np.asarray(steps_for(ensemble, start(ensemble, cases), durations))
     lengths = tuple(int(-(-n // BUCKET) * BUCKET) for n in counts.max(axis=1))
     total = training.warm_steps if warm else training.steps
     devices, done = jax.local_devices(), [0] * ensemble.size
@@ -96,7 +97,7 @@ def train(
                 batch = cases[rows], Conserved(*(part[rows] for part in known)), counts[:, rows]
                 rate = training.rate * (1.0 - at / total)
                 member, moments, error = _adam(
-                    lengths, tuple(times), member, moments, batch, at + 1.0, rate
+                    lengths, tuple(durations), member, moments, batch, at + 1.0, rate
                 )
                 done[number] += 1
                 if progress is not None:
@@ -109,8 +110,8 @@ def train(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _adam(lengths, times, closure, moments, batch, number, rate):
-    error, slope = jax.value_and_grad(_loss)(closure, batch, lengths, times)
+def _adam(lengths, durations, closure, moments, batch, number, rate):
+    error, slope = jax.value_and_grad(_loss)(closure, batch, lengths, durations)
     slope = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), slope)
     first, second = moments
     first = jax.tree.map(lambda m, g: FIRST * m + (1.0 - FIRST) * g, first, slope)
@@ -123,9 +124,9 @@ def _adam(lengths, times, closure, moments, batch, number, rate):
     return jax.tree.map(moved, closure, first, second), (first, second), error
 
 
-def _loss(closure: Closure, batch, lengths, times) -> Float[Array, ""]:
+def _loss(closure: Closure, batch, lengths, durations) -> Float[Array, ""]:
     case, known, counts = batch
-    found = _solutions(closure, start(closure.basis, case), counts, lengths, times)
+    found = _solutions(closure, start(closure, case), counts, lengths, durations)
     squares = jnp.stack(
         [
             ((mine - his) ** 2).sum(axis=(1, 2)) / (scale**2).sum(axis=(1, 2))
@@ -135,15 +136,14 @@ def _loss(closure: Closure, batch, lengths, times) -> Float[Array, ""]:
     return jnp.sqrt(squares.mean(axis=0) + NOTICED**2).mean()
 
 
-def _solutions(closure: Closure, begun: Start, counts, lengths, times) -> Conserved:
+def _solutions(closure: Closure, begun: Start, counts, lengths, durations) -> Conserved:
     """As `closed.solve`, with numbers of steps that are known to the compiler."""
-    step, c, seen = stepper(closure, begun), begun.moments, []
-    durations = np.diff(np.asarray(times, float), prepend=0.0)
+    c, seen = begun.moments, []
     for duration, steps, length in zip(durations, counts, lengths):
+        step = jax.checkpoint(stepper(closure, begun, step_length(duration, steps)))
 
-        @jax.checkpoint
-        def one(c, number, duration=duration, steps=steps):
-            return step(c, step_length(number, duration, steps)), None
+        def one(c, number, step=step, steps=steps):
+            return jnp.where((number < steps)[:, None], step(c), c), None
 
         c, _ = jax.lax.scan(one, c, jnp.arange(length))
         seen.append(conserved_of(c, begun.temperature))

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 Real = Array | np.ndarray
-COURANT = 0.45
 GAMMA = 1.0 - 0.5**0.5
 """Of ARS(2, 2, 2), and so is DELTA"""
 DELTA = 1.0 - 0.5 / GAMMA
@@ -18,37 +17,44 @@ NOTHING = 1e-20
 """Square of a slope below which the weights of `at_faces` are those of smooth data"""
 
 
-def at_faces(padded: Float[Array, "*b m"]) -> Array:
+def at_faces(padded: Float[Array, "*b m"], swept: Array | float = 0.0) -> Array:
     """What moves to the right at each face, ends included, from averages.
 
-    sum_r w_r p_r / sum_r w_r,  w_r = d_r (1 + (|b_0 - b_2| / b_r)^2),  d = (1, 6, 3) / 10
+    c + (1 - s) sum_r w_r p_r / sum_r w_r,  w_r = d_r (1 + (|b_0 - b_2| / b_r)^2)
 
-    p_r are the values there of the parabolas through three averages, b_r a measure of how smooth
-    those are. Fifth order on smooth data, extrema included; where it jumps, the parabolas that do
-    not see the jump count.
+    It is the average over the part s of a cell that passes the face, or, if s is 0, the value at
+    the face: by the average c of the cell behind it and the parabolas through three averages, p_r,
+    with a measure b_r of how smooth those are. Fifth order on smooth data, extrema included; where
+    it jumps, the parabolas that do not see the jump count.
 
-    Args:    padded: n cells with GHOSTS more at each end
+    Args:
+        padded: n cells with GHOSTS more at each end
+        swept: s, from 0 to 1, of a shape that multiplies values at the faces
     Returns: (*b, n + 1)
-    Source:  WENO-Z, with p = 2: Borges, Carmona, Costa, Don, J. Comput. Phys. 227, 3191 (2008)
+    Source:  WENO-Z, with p = 2: Borges, Carmona, Costa, Don, J. Comput. Phys. 227, 3191 (2008); d_r
+             make one polynomial of fourth degree of the parabolas, as Qiu, Christlieb, J. Comput.
+             Phys. 229, 1130 (2010)
     """
     faces = padded.shape[-1] - 2 * GHOSTS + 1
     a, b, c, d, e = (padded[..., i : i + faces] for i in range(5))
-    values = 2.0 * a - 7.0 * b + 11.0 * c, -b + 5.0 * c + 2.0 * d, 2.0 * c + 5.0 * d - e
+    bends = a - 2.0 * b + c, b - 2.0 * c + d, c - 2.0 * d + e
+    slopes = a - 4.0 * b + 3.0 * c, b - d, 3.0 * c - 4.0 * d + e
+    before, ahead = 3.0 * (c - b), 3.0 * (d - c)
+    values = (
+        before + (2.0 - swept) * bends[0],
+        ahead - (1.0 + swept) * bends[1],
+        ahead - (1.0 + swept) * bends[2],
+    )
     rough = [
-        13.0 / 12.0 * bend**2 + 0.25 * slope**2 + NOTHING
-        for bend, slope in (
-            (a - 2.0 * b + c, a - 4.0 * b + 3.0 * c),
-            (b - 2.0 * c + d, b - d),
-            (c - 2.0 * d + e, 3.0 * c - 4.0 * d + e),
-        )
+        13.0 / 12.0 * bend**2 + 0.25 * slope**2 + NOTHING for bend, slope in zip(bends, slopes)
     ]
     differ = (rough[0] - rough[2]) ** 2
     b0, b1, b2 = (r**2 for r in rough)  # by the product of which all weights are multiplied
-    first = (b0 + differ) * (b1 * b2)
-    second = 6.0 * (b1 + differ) * (b0 * b2)
-    third = 3.0 * (b2 + differ) * (b0 * b1)
+    first = (1.0 + swept) * (2.0 + swept) * (b0 + differ) * (b1 * b2)
+    second = 2.0 * (2.0 + swept) * (3.0 - swept) * (b1 + differ) * (b0 * b2)
+    third = (2.0 - swept) * (3.0 - swept) * (b2 + differ) * (b0 * b1)
     mixed = first * values[0] + second * values[1] + third * values[2]
-    return mixed / (6.0 * (first + second + third))
+    return c + (1.0 - swept) / 6.0 * mixed / (first + second + third)
 
 
 def wrapped(values: Float[Array, "*b n"]) -> Array:
@@ -59,8 +65,6 @@ def wrapped(values: Float[Array, "*b n"]) -> Array:
 def translated(values: Float[Array, "b n"], cells: Float[Array, "b"]) -> Array:
     """Averages of what a periodic domain holds after it has moved to the right, sums kept.
 
-    In one step of third order in time (Shu, Osher, J. Comput. Phys. 77, 439, 1988).
-
     Args:    cells: how far, in cells; whole numbers shift the averages as they are
     """
 
@@ -68,14 +72,8 @@ def translated(values: Float[Array, "b n"], cells: Float[Array, "b"]) -> Array:
         whole = jnp.round(distance)
         part = distance - whole
         ahead = jnp.where(part < 0.0, row[::-1], row)
-
-        def change(row):
-            return -jnp.abs(part) * jnp.diff(at_faces(wrapped(row)))
-
-        first = change(ahead)
-        second = change(ahead + first)
-        third = change(ahead + 0.25 * (first + second))
-        ahead = ahead + (first + second + 4.0 * third) / 6.0
+        swept = jnp.abs(part)
+        ahead = ahead - swept * jnp.diff(at_faces(wrapped(ahead), swept))
         return jnp.roll(jnp.where(part < 0.0, ahead[::-1], ahead), whole.astype(int))
 
     return jax.vmap(one)(values, cells)
@@ -86,6 +84,7 @@ def crossing(
     outside: Float[Array, "b c v 2"],
     velocities: Float[Real, "b v"],
     parts: Float[Array, "b c v n"],
+    swept: Float[Array, "b 1 v 1"] | float = 0.0,
 ) -> Float[Array, "b c v m"]:
     """What crosses each of the n + 1 faces, of molecules that fly with some velocities.
 
@@ -95,9 +94,10 @@ def crossing(
         velocities: symmetric about 0, increasing
         parts: averages over cells of what flies with each velocity; c kinds of it, the first of
             which is mass
+        swept: the part of a cell that each of them flies, over which what crosses is averaged
     """
     if boundary == "periodic":
-        return _upwind(wrapped(parts))
+        return _upwind(wrapped(parts), swept)
     v = jnp.asarray(velocities)[:, None, :, None]
     if boundary == "reflecting":
         mirrored = jnp.flip(parts, axis=2)
@@ -107,7 +107,7 @@ def crossing(
         slope, end = first - parts[..., 1:2], last - parts[..., -2:-1]
         away = jnp.arange(1.0, GHOSTS + 1.0)
         before, after = first + away[::-1] * slope, last + away * end
-    flow = _upwind(jnp.concatenate([before, parts, after], axis=-1))
+    flow = _upwind(jnp.concatenate([before, parts, after], axis=-1), swept)
     if boundary == "reflecting":
         return flow
     inwards = jnp.concatenate([v > 0.0, v < 0.0], axis=-1)
@@ -121,12 +121,15 @@ def crossing(
     return jnp.concatenate([ends[..., :1], flow[..., 1:-1], ends[..., 1:]], axis=-1)
 
 
-def _upwind(padded: Array) -> Array:
+def _upwind(padded: Array, swept: Array | float) -> Array:
     """(b, c, v, n + 1) at the faces, the first half of velocities to the left."""
     half = padded.shape[2] // 2
+    left = right = swept
+    if not isinstance(swept, float | int):
+        left, right = swept[:, :, :half], swept[:, :, half:]
     leftwards, rightwards = padded[:, :, :half], padded[:, :, half:]
-    mirrored = at_faces(jnp.flip(leftwards, axis=-1))
-    return jnp.concatenate([jnp.flip(mirrored, axis=-1), at_faces(rightwards)], axis=2)
+    mirrored = at_faces(jnp.flip(leftwards, axis=-1), left)
+    return jnp.concatenate([jnp.flip(mirrored, axis=-1), at_faces(rightwards, right)], axis=2)
 
 
 def stepped(flight: Callable, collided: Callable, state: Array, dt: Array) -> Array:
@@ -151,14 +154,17 @@ def stepped(flight: Callable, collided: Callable, state: Array, dt: Array) -> Ar
     return collided(both + (1.0 - GAMMA) * by_collisions, GAMMA * dt)
 
 
-def steps_of(duration: float, fastest, cells: int) -> np.ndarray:
-    """(b,) how many equal steps a duration takes, at the highest speeds of molecules, (b,)."""
-    return np.ceil(duration * np.asarray(fastest) * cells / COURANT - 1e-9).astype(int)
+def steps_of(duration, fastest: Float[Real, "b"], cells: int, farthest: float) -> Array:
+    """(*t, b) how many equal steps a duration takes, for each case of a batch a number of its own.
 
-
-def step_length(number, duration, steps: Int[Real, "b"]) -> Array:
-    """(b,) the length of a step of this number; 0 once a case has made all of its own.
-
-    So cases of one batch do not shorten each other's steps.
+    Args:
+        duration: a number, or of the shape (*t, 1)
+        fastest: of the molecules
+        farthest: cells that these may fly in a step
     """
-    return jnp.where(number < steps, duration / steps, 0.0)
+    return jnp.ceil(duration * fastest * cells / farthest - 1e-9).astype(int)
+
+
+def step_length(duration, steps: Int[Real, "b"]) -> Float[Array, "b"]:
+    """(b,) the length of each of so many steps."""
+    return duration / jnp.maximum(steps, 1)

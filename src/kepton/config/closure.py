@@ -25,7 +25,8 @@ class Equation(Section):
     """The principle: a kinetic equation."""
 
     kind: Literal["bgk"]
-    velocity_dimensions: Literal[1] = 1
+    velocity_dimensions: Literal[1, 3] = 1
+    prandtl: Positive = Kinetic.prandtl
 
 
 class Target(Guarantee):
@@ -91,7 +92,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
     initial = file.initial.model_dump()
     times = initial.pop("times")
     problem = ClosureProblem(
-        Kinetic(file.equation.velocity_dimensions),
+        Kinetic(file.equation.velocity_dimensions, file.equation.prandtl),
         InitialData(**initial),
         times,
         file.model.order,

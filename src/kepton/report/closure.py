@@ -24,8 +24,11 @@ def context(record: Record) -> dict[str, Any]:
     """What the template `closure.html` needs."""
     known = sorted((m for m in record.unseen if m.failure is None and m.round > 0), key=_error)
     shown = sorted({min(int(q * len(known)), len(known) - 1) for q in SHOWN}) if known else []
+    principle = record.settings["principle"]
+    dimensions, prandtl = principle["dimensions"], principle["prandtl"]
     return {
-        "principle": record.settings["principle"],
+        "equation": "BGK" if prandtl == 1.0 else f"ES-BGK (Pr = {prandtl:.3g})",
+        "velocity_space": f"{dimensions} dimension{'s' * (dimensions > 1)} of velocity space",
         "initial": record.settings["initial"],
         "model": _model(record),
         "profiles": [_profile(record, known[i]) for i in reversed(shown)],
