@@ -16,7 +16,7 @@ from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved
 from kepton.closure.kinetic import COURANT
 from kepton.closure.moments import LOWEST, Hermite, conserved_of, local
-from kepton.closure.transport import GHOSTS, at_faces, step_length, stepped, steps_of
+from kepton.closure.transport import GHOSTS, at_faces, repeated, step_length, stepped, steps_of
 
 MARGIN = 1.5
 """Temperatures of the hottest place at the start that one may come to have"""
@@ -67,12 +67,8 @@ def _advance(basis, begun, c, duration, steps):
         away = (c[LOWEST:] - equilibrium) / (1.0 + scale / case.knudsen[:, None])
         return jnp.concatenate([c[:LOWEST], equilibrium + away])
 
-    dt = step_length(duration, steps)
-
-    def step(number, c):
-        return jnp.where((number < steps)[:, None], stepped(flight, collided, c, dt[:, None]), c)
-
-    return jax.lax.fori_loop(0, steps.max(), step, c)
+    dt = step_length(duration, steps)[:, None]
+    return repeated(lambda c: stepped(flight, collided, c, dt), c, steps, 1)
 
 
 def solve(order: int, case: Case, times) -> Conserved:

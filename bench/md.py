@@ -29,10 +29,10 @@ from peers import call, on_cores
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 CELLS = {
-    "water": {1: 192, 2: 1536, 4: 12288, 8: 98304, (17, 17, 18): 998784},
-    "copper": {4: 256, 8: 2048, 16: 16384, 32: 131072, 63: 1000188},
+    "water": {192: 1, 1536: 2, 12288: 4, 98304: 8, 998784: (17, 17, 18)},
+    "copper": {256: 4, 2048: 8, 16384: 16, 131072: 32, 1000188: 63},
 }
-"""How often a cell of 192 and of 4 atoms is repeated, and the atoms that this makes"""
+"""Sizes, and how often a cell of 192 and of 4 atoms is repeated for each"""
 STEPS = (2000, 400, 60, 30, 10)
 """For each of the sizes"""
 PEER_STEPS = (100, 20, 5)
@@ -41,7 +41,7 @@ PLUGIN_FASTER = 5
 TIMESTEP = {"water": 0.5, "copper": 2.0}
 TEMPERATURE, SKIN = 300.0, 1.0
 """K, Å"""
-MODELS = {"water": SHARED / "deepmd_models" / "one_side" / "model.dp", "copper": None}
+MODELS = {"water": SHARED / "deepmd_models" / "one_side" / "model.dp"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def arguments() -> argparse.Namespace:
     add("--out", type=Path, default=ROOT / "runs" / "bench-md", help="work folder")
     add("--plot", type=Path)
     order = parser.parse_args()
-    known = list(CELLS[order.system].values())
-    order.model = order.model or MODELS[order.system]
+    known = list(CELLS[order.system])
+    order.model = order.model or MODELS.get(order.system)
     order.plot = order.plot or ROOT / "bench" / f"md-{order.system}.png"
     order.sizes = order.sizes or known[:4]
     order.peer_sizes = known[:2] if order.peer_sizes is None else order.peer_sizes
@@ -127,9 +127,8 @@ def arguments() -> argparse.Namespace:
 
 def atoms_of(order: argparse.Namespace, size: int) -> ase.Atoms:
     """Liquid water, the first frame of a data set, or a crystal of copper, repeated."""
-    cells = {atoms: repeats for repeats, atoms in CELLS[order.system].items()}
     cell = copper() if order.system == "copper" else water(order.water)
-    return cell.repeat(cells[size])
+    return cell.repeat(CELLS[order.system][size])
 
 
 def copper() -> ase.Atoms:
@@ -170,7 +169,7 @@ def sgemm(size: int = 1536) -> float:
 def alone(order: argparse.Namespace, name: str, model: Path, size: int, cores: int) -> Run:
     """A run of Kepton in a process of its own."""
     command = [sys.executable, __file__, "--one", "--model", model, "--sizes", str(size)]
-    steps = order.steps or STEPS[list(CELLS[order.system].values()).index(size)]
+    steps = order.steps or dict(zip(CELLS[order.system], STEPS))[size]
     command += ["--system", order.system, "--water", order.water, "--steps", str(steps)]
     environment = os.environ | {"OMP_NUM_THREADS": str(cores)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
@@ -249,7 +248,7 @@ def lammps(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     atoms = atoms_of(order, size)
-    steps = faster * PEER_STEPS[list(CELLS[order.system].values()).index(size)]
+    steps = faster * dict(zip(CELLS[order.system], PEER_STEPS))[size]
     elements, timestep = sorted(set(atoms.symbols)), 1e-3 * TIMESTEP[order.system]
     ase.io.write(
         folder / "atoms.data", atoms, format="lammps-data", specorder=elements, masses=True

@@ -62,6 +62,8 @@ def test_models_are_bytes_and_back(models, tmp_path):
     assert back.equation == monatomic.equation
     np.testing.assert_array_equal(back.weights, monatomic.weights)
     other = to_bytes(Closure(np.zeros((2, 4, 1, 5))), {})
+    with pytest.raises(InputError, match="1 or 3 dimensions"):
+        from_bytes(to_bytes(Closure(monatomic.weights, Kinetic(2)), {}))
     for data in (b"", b"nonsense" * 20, file.read_bytes()[:-8], other):
         with pytest.raises(InputError, match="not the file of a closure"):
             from_bytes(data)

@@ -20,10 +20,19 @@ from kepton.closure.moments import (
     product,
     temperature_of,
 )
-from kepton.closure.transport import GAMMA, Real, crossing, step_length, steps_of
+from kepton.closure.transport import (
+    GAMMA,
+    Real,
+    crossing,
+    repeated,
+    step_length,
+    steps_of,
+)
 
 FARTHEST = 1.0 / (1.0 - GAMMA)
 """Cells that the fastest molecules fly in a step: one in the longer part of it"""
+CASES = 2
+"""The axis of moments along which there are cases"""
 
 
 class Start(NamedTuple):
@@ -159,11 +168,7 @@ def _solved(closure: Closure, case: Case, durations: Float[Array, "t"]) -> Conse
     def until(c, span):
         duration, steps = span
         step = stepper(closure, begun, step_length(duration, steps))
-
-        def one(number, c):
-            return jnp.where((number < steps)[:, None], step(c), c)
-
-        c = jax.lax.fori_loop(0, steps.max(), one, c)
+        c = repeated(step, c, steps, CASES)
         return c, conserved_of(c, begun.temperature)
 
     spans = durations, steps_for(closure, begun, durations)

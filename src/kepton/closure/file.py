@@ -40,6 +40,7 @@ def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
         if header["architecture"] != ARCHITECTURE:
             raise InputError(f"This is a model of another kind, {header['architecture']!r}.")
         equation, weights = Kinetic(**header.get("equation", {})), tensors["weights"]
+        equation.check()
         if weights.ndim == 3:  # files of before there were equations in them
             weights = weights[:, :, None]
         if weights.ndim != 4 or weights.shape[2:] != (equation.kinds, FEATURES):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kepton.closure.fields import Case, Conserved, Fields, drift, fields_of, seen_from
-from kepton.closure.transport import Real, crossing, step_length, stepped, steps_of
+from kepton.closure.transport import Real, crossing, repeated, step_length, stepped, steps_of
 from kepton.errors import InputError
 
 REACH = 6.0
@@ -205,18 +205,21 @@ def _relaxed(equation: Kinetic, velocities: Velocities, parts: Array, a: Array) 
     state, along = moments(velocities, parts)
     rho, u, theta = fields_of(state, equation.dimensions)
     along, across = equation.temperatures(theta, along / rho - u**2, a[:, None])
-    target = gaussian(velocities, rho, u, along)[:, None]
-    if equation.dimensions == 3:
-        target = jnp.concatenate([target, 2.0 * across[:, None, None] * target], axis=1)
+    target = _of_gaussian(equation, velocities, rho, u, along, across)
     return parts + (a / (1.0 + a))[:, None, None, None] * (target - parts)
 
 
 def _equilibrium(equation: Kinetic, velocities: Velocities, fields: Fields) -> Array:
     """(b, c, v, n) Maxwellians."""
-    g = gaussian(velocities, *fields)[:, None]
+    return _of_gaussian(equation, velocities, *fields, fields.temperature)
+
+
+def _of_gaussian(equation: Kinetic, velocities: Velocities, rho, u, along, across) -> Array:
+    """(b, c, v, n) of the Gaussian with some temperatures along x and across."""
+    g = gaussian(velocities, rho, u, along)[:, None]
     if equation.dimensions == 1:
         return g
-    return jnp.concatenate([g, 2.0 * fields.temperature[:, None, None] * g], axis=1)
+    return jnp.concatenate([g, 2.0 * across[:, None, None] * g], axis=1)
 
 
 def solve(equation: Kinetic, case: Case, times, velocities: Velocities | None = None):
@@ -252,12 +255,7 @@ def _solved(equation: Kinetic, case: Case, grid: Velocities, durations: Float[Ar
     def until(parts, duration):
         steps = steps_of(duration, fastest, case.cells, COURANT)
         dt = step_length(duration, steps)[:, None, None, None]
-
-        def step(number, parts):
-            running = (number < steps)[:, None, None, None]
-            return jnp.where(running, stepped(flight, collided, parts, dt), parts)
-
-        parts = jax.lax.fori_loop(0, steps.max(), step, parts)
+        parts = repeated(lambda parts: stepped(flight, collided, parts, dt), parts, steps, 0)
         return parts, parts
 
     begun = _equilibrium(equation, grid, case.initial)

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kepton.closure.closed import Start, start, stepper, steps_for
+from kepton.closure.closed import CASES, Start, start, stepper, steps_for
 from kepton.closure.closure import Closure
 from kepton.closure.difference import scales
 from kepton.closure.fields import Case, Conserved, together
 from kepton.closure.label import Label
 from kepton.closure.moments import conserved_of
-from kepton.closure.transport import step_length
+from kepton.closure.transport import repeated, step_length
 
 FIRST, SECOND, EPSILON = 0.9, 0.98, 1e-8
 """Adam's constants"""
@@ -141,10 +141,6 @@ def _solutions(closure: Closure, begun: Start, counts, lengths, durations) -> Co
     c, seen = begun.moments, []
     for duration, steps, length in zip(durations, counts, lengths):
         step = jax.checkpoint(stepper(closure, begun, step_length(duration, steps)))
-
-        def one(c, number, step=step, steps=steps):
-            return jnp.where((number < steps)[:, None], step(c), c), None
-
-        c, _ = jax.lax.scan(one, c, jnp.arange(length))
+        c = repeated(step, c, steps, CASES, length)
         seen.append(conserved_of(c, begun.temperature))
     return Conserved(*(jnp.stack(parts, axis=1) for parts in zip(*seen)))

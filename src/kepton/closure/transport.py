@@ -168,3 +168,24 @@ def steps_of(duration, fastest: Float[Real, "b"], cells: int, farthest: float) -
 def step_length(duration, steps: Int[Real, "b"]) -> Float[Array, "b"]:
     """(b,) the length of each of so many steps."""
     return duration / jnp.maximum(steps, 1)
+
+
+def repeated(
+    step: Callable[[Array], Array],
+    state: Array,
+    steps: Int[Real, "b"],
+    axis: int,
+    most: int | None = None,
+) -> Array:
+    """The state after so many steps, each case of the batch having made its own number of them.
+
+    Args:
+        axis: of the state, along which the cases are
+        most: no fewer than any of steps; where it is given gradients go through the loop
+    """
+
+    def one(number, state):
+        running = (number < steps).reshape(-1, *[1] * (state.ndim - axis - 1))
+        return jnp.where(running, step(state), state)
+
+    return jax.lax.fori_loop(0, jnp.max(steps) if most is None else most, one, state)
