@@ -2,7 +2,7 @@
 
 import os
 
-from kepton.machine import cores
+from kepton.machine import cores, xla_is_known
 
 # One XLA thread: the many small operations of few atoms lose more to a second one than they gain
 # (14 against 10 ms a training step on two idle cores, 90 on two busy ones). Instead a device a
@@ -12,7 +12,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as many decompositions at 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(8, cores())))
 # XLA's YNN kernels on a CPU: a training step takes 10 ms with them and 3.5 without (JAX 0.10.2).
 _YNN = "--xla_cpu_experimental_ynn_fusion_type"
-if _YNN not in os.environ.get("XLA_FLAGS", ""):
+if xla_is_known() and _YNN not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_YNN}=".strip()
 
 import jax

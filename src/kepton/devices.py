@@ -7,9 +7,22 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from kepton.machine import xla_is_known
+
 ROWS = "rows"
 EACH, ALL = PartitionSpec(ROWS), PartitionSpec()
 """How an array is laid out: each device has its rows; or all of it is on all devices"""
+QUICK = {"xla_cpu_use_fusion_emitters": False} if xla_is_known() else None
+"""XLA's older emitters of loops on a CPU, for `jitted`"""
+
+
+def jitted(function: Callable, **options: Any) -> Callable:
+    """`jax.jit` of a large program that is soon ready: it takes half as long or less to compile.
+
+    It is as fast where most of the time goes into matrix products; loops over grids are faster by
+    `jax.jit` alone (JAX 0.10.2).
+    """
+    return jax.jit(function, compiler_options=QUICK, **options)
 
 
 def mesh(rows: int) -> Mesh:

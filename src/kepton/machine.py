@@ -1,6 +1,12 @@
 """What this machine has."""
 
 import os
+from importlib import metadata
+
+
+def xla_is_known() -> bool:
+    """Whether the options of the XLA at hand are known: one that it does not know ends it."""
+    return metadata.version("jaxlib").startswith("0.10.")
 
 
 def cores() -> int:

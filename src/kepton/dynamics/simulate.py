@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from kepton.atoms.neighbors import neighbors
-from kepton.devices import ALL, EACH, mesh, placed, shared_out
+from kepton.devices import ALL, EACH, jitted, mesh, placed, shared_out
 from kepton.dynamics.forcefield import ForceField
 from kepton.dynamics.integrate import LEAP, Integrator
 from kepton.dynamics.state import SKIN, State
@@ -66,7 +66,7 @@ def simulate(
         rebuilds += 1
 
 
-@jax.jit
+@jitted
 def _run(field: ForceField, integrator: Integrator, state: State, steps):
     """As many of the steps as the neighbour lists allow, and how many each device has left."""
     leaves, tree = jax.tree.flatten(integrator)

@@ -12,6 +12,7 @@ from kepton.atoms import Frames, Label
 from kepton.atoms.frames import Real
 from kepton.atoms.neighbors import Neighbors, neighbors
 from kepton.atoms.units import ACCELERATION, BOLTZMANN
+from kepton.devices import jitted
 from kepton.dynamics.forcefield import ForceField
 
 SKIN = 1.0
@@ -164,7 +165,7 @@ def evaluate(field: ForceField, frames: Frames, neighbors: Neighbors, virial: bo
     )
 
 
-_evaluate = jax.jit(evaluate, static_argnums=3)
+_evaluate = jitted(evaluate, static_argnums=3)
 
 
 def inverse(masses: Float[Real, "b n"]) -> Float[Array, "b n 1"]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
 
+from kepton.devices import jitted
 from kepton.potential.deep_potential import DeepPotential, smooth
 from kepton.potential.ensemble import Ensemble
 from kepton.potential.radial import chebyshev_nodes, chebyshev_transform
@@ -108,7 +109,7 @@ def _chebyshev_table(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     return table, table @ derivative
 
 
-@partial(jax.jit, static_argnames="centre")
+@partial(jitted, static_argnames="centre")
 def _tables(
     model: DeepPotential, nodes: Float[Array, "n"], s: Float[Array, "q"], centre: int
 ) -> tuple[Array, Array, Array]:

@@ -13,10 +13,12 @@ from scipy.integrate import lebedev_rule
 
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors
+from kepton.devices import jitted
 from kepton.errors import InputError
 from kepton.potential.architecture import Architecture
 from kepton.potential.derive import Answer
 from kepton.potential.environment import Centres, Environment, harmonics, project, with_slope
+from kepton.potential.nets import normal
 from kepton.potential.radial import bessel
 from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
 
@@ -118,22 +120,22 @@ class ClusterExpansion(Architecture):
         c, s, degrees = config.channels, len(config.species), config.degree + 1
         keys = iter(jax.random.split(key, 9))
 
-        def normal(*shape, inner):
-            return jax.random.normal(next(keys), shape, jnp.float32) / inner**0.5
+        def weight(*shape, inner):
+            return normal(next(keys), shape) / inner**0.5
 
         weights = {
-            "element": [normal(s, c, inner=1)],
-            "radial": [normal(degrees, config.basis, c, inner=config.basis)],
-            "mixing": [normal(FACTORS, degrees, c, c, inner=c)],
+            "element": [weight(s, c, inner=1)],
+            "radial": [weight(degrees, config.basis, c, inner=config.basis)],
+            "mixing": [weight(FACTORS, degrees, c, c, inner=c)],
             "invariant": [
-                normal(s, FACTORS * c, inner=1),
-                normal(s, c, inner=1),
-                normal(FACTORS * c, c, inner=FACTORS * c),
+                weight(s, FACTORS * c, inner=1),
+                weight(s, c, inner=1),
+                weight(FACTORS * c, c, inner=FACTORS * c),
             ],
             "net": [
-                normal(c, 1, inner=c),
-                normal(c, config.hidden, inner=c),
-                normal(config.hidden, 1, inner=config.hidden),
+                weight(c, 1, inner=c),
+                weight(c, config.hidden, inner=c),
+                weight(config.hidden, 1, inner=config.hidden),
             ],
         }
         statistics = {name: jnp.asarray(value, jnp.float64) for name, value in statistics.items()}
@@ -224,7 +226,7 @@ class ClusterExpansion(Architecture):
         """The same function in float64."""
         return self.with_dtype(jnp.float64)
 
-    @jax.jit
+    @jitted
     def projection(self, frames: Frames, lists: Neighbors) -> Float[Array, "b n c S K"]:
         """What the densities are linear in, of every atom, in float64."""
         return project(frames, lists, self.radial, None, jnp.float64, self.degree).projection

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors
+from kepton.devices import jitted
 from kepton.errors import InputError
 from kepton.potential.architecture import MANY, Architecture
 from kepton.potential.derive import Answer, derive
@@ -247,7 +248,7 @@ class DeepPotential(Architecture):
         """The nets evaluated at every neighbour, in float64."""
         return replace(self.with_dtype(jnp.float64), exact=True)
 
-    @jax.jit
+    @jitted
     def descriptors(self, frames: Frames, lists: Neighbors) -> dict[int, Float[Array, "b c d"]]:
         """D of every atom before it is scaled, by atomic number, in the order of their places."""
         environment = project(frames, lists, self.radial, None, self.dtype)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from kepton.atoms.frames import Frames, Label, concatenate
@@ -76,7 +75,7 @@ def distil(
         met = visited(runner, starts, known, gate, count, config, seeds[1 + rounds])
         answers, real = committee(learner, met).of_cells(met), np.asarray(met.mask)
         off = np.asarray(predict(runner, met)[0].forces) - answers.mean.forces
-        deviation = np.asarray(atom_deviation(jnp.moveaxis(answers.forces, -1, 0)))
+        deviation = atom_deviation(np.moveaxis(answers.forces, -1, 0))
         apart = float(np.sqrt(np.mean(off[real] ** 2)))
         doubt = float(np.sqrt(np.mean(deviation[real] ** 2) / 3.0))
         data.append((met, _lesson(answers, recipe.members)))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from kepton.atoms.frames import Frames, Label, Real
 from kepton.atoms.neighbors import Neighbors, neighbors
-from kepton.devices import ALL, EACH, shared_out
+from kepton.devices import ALL, EACH, jitted, shared_out
 from kepton.errors import InputError
 from kepton.potential.derive import Answer
 
@@ -23,7 +23,7 @@ LISTED_BATCHES = 32
 """Batches whose neighbour lists are made together, so that one width, one program, serves all"""
 
 
-def atom_deviation(forces: Float[Array, "k b n 3"]) -> Float[Array, "b n"]:
+def atom_deviation(forces: Float[Real, "k b n 3"]) -> Float[Real, "b n"]:
     """Disagreement of the ensemble on the force of each atom.
 
     sqrt(< |F_i - <F_i>|^2 >)        F -> forces
@@ -33,7 +33,7 @@ def atom_deviation(forces: Float[Array, "k b n 3"]) -> Float[Array, "b n"]:
     Source:  Zhang et al., Phys. Rev. Materials 3, 023804 (2019), eq. 5
     """
     spread = forces - forces.mean(axis=0)
-    return jnp.sqrt((spread**2).sum(axis=-1).mean(axis=0))
+    return (spread**2).sum(axis=-1).mean(axis=0) ** 0.5
 
 
 def component_rms(per_atom: Float[Real, "b n"], mask: Bool[Real, "b n"]) -> Float[Array, "b"]:
@@ -99,7 +99,7 @@ class Ensemble:
         return Ensemble(self.members.with_dtype(dtype))
 
 
-@jax.jit
+@jitted
 def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[Label, Array]:
     """Label of the mean, and (b, n) eV/Å the disagreement on each atom."""
 
@@ -111,7 +111,7 @@ def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[
     return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
 
 
-@jax.jit
+@jitted
 def _each(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> Label:
     def share(ensemble, frames, neighbors):
         answers = ensemble.answers(frames, neighbors)
@@ -121,27 +121,29 @@ def _each(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> Label:
     return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
 
 
-def committee(ensemble: Ensemble, frames: Frames) -> Label:
-    """What each member says of any frames, the members along the last axis.
+def committee(ensemble: Ensemble, frames: Frames, batch: int | None = None) -> Label:
+    """What each member says of any frames, in batches, the members along the last axis.
 
+    Args:    batch: frames at a time; default: some hundred atoms, whose pairs fit a core's cache
     Raises:  InputError: an element that the potential was not trained on
     """
-    return _in_batches(_each, ensemble, frames, None)
+    return _in_batches(_each, ensemble, frames, batch)
 
 
 def predict(
     ensemble: Ensemble, frames: Frames, batch: int | None = None
 ) -> tuple[Label, np.ndarray]:
-    """What the ensemble says of any frames, in batches, neighbour lists made on the way.
+    """What the ensemble says of any frames.
 
-    Args:    batch: frames at a time; default: some hundred atoms, whose pairs fit a core's cache
+    Args:    batch: as of `committee`
     Returns: Label of the mean, and (b, n) eV/Å the disagreement on each atom
-    Raises:  InputError: an element that the model was not trained on
+    Raises:  InputError: an element that the potential was not trained on
     """
-    return _in_batches(evaluate, ensemble, frames, batch)
+    answers = committee(ensemble, frames, batch)
+    return answers.mean, atom_deviation(np.moveaxis(answers.forces, -1, 0))
 
 
-@jax.jit
+@jitted
 def _features(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> Array:
     def share(ensemble, frames, neighbors):
         return ensemble.members.features(frames, neighbors)
@@ -164,7 +166,7 @@ def _in_batches(program: Callable, ensemble: Ensemble, frames: Frames, batch: in
         lists = neighbors(some, ensemble.cutoff)
         for start in range(0, len(some), batch):
             # the last batch repeats its last frame, so that one program serves all
-            rows = np.minimum(np.arange(start, start + min(batch, len(frames))), len(some) - 1)
+            rows = np.minimum(np.arange(start, start + batch), len(some) - 1)
             part = jax.tree.map(np.asarray, program(ensemble, some[rows], lists[rows]))
             real = slice(len(some) - start)
             parts.append(jax.tree.map(lambda leaf, real=real: leaf[real], part))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames, concatenate, split
 from kepton.atoms.neighbors import Neighbors
-from kepton.devices import ALL, EACH, shared_out
+from kepton.devices import ALL, EACH, jitted, shared_out
 from kepton.dynamics import Integrator, Langevin, Shape, State, StochasticCellRescaling, simulate
 from kepton.elt import Exploration, Failure
 from kepton.potential.ensemble import Ensemble, atom_deviation, component_rms
@@ -81,7 +81,7 @@ SAMPLES_PER_WALK = 6
 MOMENTS_PER_WALK = 8
 
 
-@jax.jit
+@jitted
 def deviation(
     ensemble: Ensemble, frames: Frames, neighbors: Neighbors
 ) -> tuple[Float[Array, "b"], Float[Array, "b n"]]:
@@ -245,7 +245,7 @@ def audit(
         # the last group is filled up with walkers that are not used, so that one program serves all
         group = np.minimum(np.arange(first, first + config.walkers), count - 1)
         begin = begins[group]
-        temperature = jnp.full(len(group), config.temperature_K[1])
+        temperature = jnp.asarray(np.full(len(group), float(config.temperature_K[1])))
         method = config.dynamics(temperature, rng)
         state = method.init(keys[group], ensemble, begin)
         due, drawn = moment[group], begin

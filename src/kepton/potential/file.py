@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
 from safetensors import SafetensorError
 
 from kepton.atoms.replacing import write_whole
+from kepton.devices import jitted
 from kepton.errors import InputError
 from kepton.model_file import pack, unpack
 from kepton.potential import deepmd_kit
@@ -45,7 +45,7 @@ def to_bytes(
         for part, value in members.statistics.items()
     }
     if with_tables and knows(members):
-        derived = jax.jit(tables)(members.with_dtype(jnp.float64))
+        derived = jitted(tables)(members.with_dtype(jnp.float64))
         tensors |= {
             f"kernel.{part}": np.array(value, np.float32 if part in NETS else None, order="C")
             for part, value in derived.items()

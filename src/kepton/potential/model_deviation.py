@@ -1,11 +1,11 @@
 """`model_devi.out`, the disagreement of an ensemble as LAMMPS writes it and DP-GEN reads it."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kepton.atoms.frames import Frames
 from kepton.atoms.neighbors import Neighbors
+from kepton.devices import jitted
 from kepton.errors import InputError
 from kepton.potential.ensemble import Ensemble, atom_deviation
 
@@ -13,7 +13,7 @@ COLUMNS = tuple(f"{which}_devi_{of}" for of in "vf" for which in ("max", "min", 
 HEADER = f"#{'step':>11}" + "".join(f"{name:>19}" for name in COLUMNS)
 
 
-@jax.jit
+@jitted
 def model_deviation(
     ensemble: Ensemble, frames: Frames, neighbors: Neighbors
 ) -> Float[Array, "b 6"]:

@@ -41,13 +41,22 @@ def activation_of(name: str) -> Callable[[Array], Array]:
     return ACTIVATIONS[name]
 
 
+@partial(jax.jit, static_argnums=1, compiler_options={"xla_backend_optimization_level": 1})
+def normal(key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Standard normal numbers in float32, by a program that is compiled with little effort.
+
+    Each shape has one, which else takes seconds to compile and serves once.
+    """
+    return jax.random.normal(key, shape, jnp.float32)
+
+
 def random_net(key, count: int, widths: Sequence[int]) -> list[Float[Array, "count rows o"]]:
     """`count` nets, weights normal and scaled by fan-in, biases a tenth of that of one input."""
     layers = []
     for place, (inner, outer) in enumerate(pairwise(widths)):
         weight, bias = jax.random.split(jax.random.fold_in(key, place))
-        matrix = jax.random.normal(weight, (count, inner, outer), jnp.float32) / inner**0.5
-        biases = 0.1 * jax.random.normal(bias, (count, 1, outer), jnp.float32)
+        matrix = normal(weight, (count, inner, outer)) / inner**0.5
+        biases = 0.1 * normal(bias, (count, 1, outer))
         layers.append(jnp.concatenate([matrix, biases], axis=1))
     return layers
 

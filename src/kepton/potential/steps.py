@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
-from kepton.devices import ALL, EACH, ROWS, mesh, of_each, placed
+from kepton.devices import ALL, EACH, ROWS, jitted, mesh, of_each, placed
 from kepton.potential.soap import SOAP
 
 Batch = tuple[Frames, Neighbors, Label]
@@ -122,7 +122,7 @@ class _Static(NamedTuple):
     virials: bool
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jitted, static_argnums=0)
 def _run(static: _Static, weights, state, model, block: Batch, rate):
     count = len(block[0]) // static.batch
 
