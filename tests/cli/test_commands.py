@@ -125,16 +125,12 @@ def test_a_potential_is_distilled(workplace):
 
 
 def test_train_within_a_time_limit(workplace):
-    kepton(
-        *["train", "water/data.extxyz", "--out", "short.kepton", "--time-limit-min", 0.3],
-        *["--ensemble-size", 1, "--steps", 1_000_000],
-        cwd=workplace,
-        check=0,
-    )
-    table = np.loadtxt(workplace / "short.csv", delimiter=",", skiprows=1, usecols=(0, 1), ndmin=2)
-    steps, seconds = table.T
-    assert steps[-1] < 1_000_000
-    assert np.all(seconds[:-1] < 18.0), "no block begins after the limit"
+    """Once its programs are compiled: the first block is done however long it takes."""
+    training = ["train", "water/data.extxyz", "--out", "short.kepton", "--ensemble-size", 1]
+    kepton(*training, "--steps", 20, cwd=workplace, check=0)
+    kepton(*training, "--time-limit-min", 0.3, cwd=workplace, check=0)
+    *_, last = (workplace / "short.csv").read_text().splitlines()
+    assert float(last.split(",")[1]) < 18.0
     assert package.load(workplace / "short.kepton").size == 1
 
 

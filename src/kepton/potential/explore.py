@@ -245,7 +245,7 @@ def audit(
         # the last group is filled up with walkers that are not used, so that one program serves all
         group = np.minimum(np.arange(first, first + config.walkers), count - 1)
         begin = begins[group]
-        temperature = jnp.asarray(np.full(len(group), float(config.temperature_K[1])))
+        temperature = jnp.full(len(group), config.temperature_K[1], jnp.float64)
         method = config.dynamics(temperature, rng)
         state = method.init(keys[group], ensemble, begin)
         due, drawn = moment[group], begin
