@@ -23,8 +23,9 @@ class Kernels(BuildHookInterface):
         library = folder / "libkepton.so"
         library.unlink(missing_ok=True)  # of older sources, and mapped by who runs it
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+        kernels = ["deep_potential", "closed_moments"]
         sources = {"neighbors": [], "bindings": [f"-I{jax.ffi.include_dir()}"]}
-        if compiler is None or compile_library([compiler], folder, sources, library):
+        if compiler is None or compile_library([compiler], folder, kernels, sources, library):
             self.app.display_info("Kepton goes without compiled kernels: same results, slower.")
             return
         build_data["artifacts"].append("src/kepton/kernels/libkepton.so")

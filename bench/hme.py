@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kepton.closure.closed import start
 from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved
 from kepton.closure.kinetic import COURANT
 from kepton.closure.moments import LOWEST, Hermite, conserved_of, local
+from kepton.closure.scheme import start
 from kepton.closure.transport import GHOSTS, at_faces, repeated, step_length, stepped, steps_of
 
 MARGIN = 1.5

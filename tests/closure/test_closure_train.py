@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kepton.closure import closed
+from kepton.closure import closed, scheme
 from kepton.closure.closure import Closure
 from kepton.closure.difference import relative_error
 from kepton.closure.fields import Conserved, together
@@ -38,7 +38,7 @@ def test_the_gradient_is_that_of_the_solver(data):
     known = Conserved(*(np.concatenate(p) for p in zip(*(lab.conserved for _, lab in data[:2]))))
     closure = Closure.fresh(5, 1, 0).mean
     spans = np.diff(TIMES, prepend=0.0)
-    counts = np.asarray(closed.steps_for(closure, closed.start(closure, cases), spans))
+    counts = np.asarray(scheme.steps_for(closure, scheme.start(closure, cases), spans))
     lengths = tuple(int(n) for n in counts.max(axis=1))
 
     def loss(weights):

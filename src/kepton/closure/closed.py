@@ -1,152 +1,15 @@
 """The closed moment system: what a closure makes of a case."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from kepton.closure import compiled
 from kepton.closure.closure import Closure
-from kepton.closure.fields import Case, Conserved, drift, seen_from
-from kepton.closure.moments import (
-    LOWEST,
-    Hermite,
-    conserved_of,
-    in_frame,
-    local,
-    of_gaussian,
-    product,
-    temperature_of,
-)
-from kepton.closure.transport import (
-    GAMMA,
-    Real,
-    crossing,
-    repeated,
-    step_length,
-    steps_of,
-)
-
-FARTHEST = 1.0 / (1.0 - GAMMA)
-"""Cells that the fastest molecules fly in a step: one in the longer part of it"""
-CASES = 2
-"""The axis of moments along which there are cases"""
-
-
-class Start(NamedTuple):
-    """A case ready for a closed system, in its frame.
-
-    Args:    case: seen from the frame of `drift`;  temperature: T, (b,);  moments: (N + 1, p, b, n)
-    """
-
-    case: Case
-    temperature: Float[Array, "b"]
-    moments: Float[Array, "m p b n"]
-
-
-@jax.jit
-def start(closure: Closure, case: Case) -> Start:
-    """Moments of the initial data, of the kind that a closure, or an ensemble, closes."""
-    dimensions = closure.equation.dimensions
-    moving = seen_from(case, drift(case))
-    temperature = jnp.asarray(temperature_of(moving, dimensions))
-    fields = in_frame(moving.initial, temperature)
-    return Start(moving, temperature, of_gaussian(closure.basis, dimensions, fields))
-
-
-def steps_for(closure: Closure, begun: Start, durations: Float[Real, "t"]) -> Int[Array, "t b"]:
-    """Equal steps that every duration takes."""
-    fastest = jnp.sqrt(begun.temperature) * closure.basis.velocities[-1]
-    return steps_of(jnp.asarray(durations)[:, None], fastest, begun.case.cells, FARTHEST)
-
-
-def stepper(closure: Closure, begun: Start, dt: Float[Array, "b"]) -> Callable[[Array], Array]:
-    """The moments after a step of a length, of those before, (m, p, b, n).
-
-    c1 = S(gamma dt) c + gamma dt Q(c1)
-    c2 = S((1 - gamma) dt) (c1 + (1 - 2 gamma) dt Q(c1)) + gamma dt Q(c2),  c <- D c2
-
-    S is flight, exact in time since each kind of molecules has one velocity, Q are collisions, D is
-    damping, exact too. c2 is the implicit scheme of second order of those who fly along.
-    D acts on what is 0 at the start and no part of what collisions keep; so it is the same as half
-    of it before and half after, which is of second order.
-
-    Source:  as Groppi, Russo, Stracquadanio, Commun. Math. Sci. 12, 389 (2014), but for S in two
-             parts, each of which goes as far as a cell
-    """
-    basis, equation = closure.basis, closure.equation
-    case, temperature = begun.case, begun.temperature
-    velocities = jnp.sqrt(temperature)[:, None] * basis.velocities
-    beyond = of_gaussian(basis, equation.dimensions, in_frame(case.outside, temperature))
-    outside = _molecules(basis, beyond)
-    waves = Waves(case.boundary, case.cells)
-    damping = closure.damping(waves.numbers, temperature, 1.0 / jnp.asarray(case.knudsen))
-    kept = jnp.exp(-dt[:, None] * damping)
-    collisions = (GAMMA * dt / case.knudsen)[:, None]
-    slowed = 1.0 / (1.0 + collisions)
-
-    def flown(c, part):
-        way = part * case.cells * dt[:, None, None, None] * velocities[:, None, :, None]
-        parts = crossing(case.boundary, outside, velocities, _molecules(basis, c), jnp.abs(way))
-        change = -jnp.diff(way * parts, axis=-1)
-        return c + product(basis.of_molecules, jnp.swapaxes(change, 0, 2))
-
-    def relaxed(c, by):
-        fields, along = local(c)
-        variances = equation.temperatures(fields.temperature, along, collisions)
-        target = of_gaussian(basis, equation.dimensions, fields, variances)
-        return target + by(c - target)
-
-    def collided(h):
-        return slowed * h
-
-    def damped(h):
-        return jnp.concatenate([h[:LOWEST], waves.scaled(h[LOWEST:], kept)])
-
-    def step(c):
-        before = flown(c, GAMMA)
-        middle = relaxed(before, collided)
-        ahead = middle + (1.0 / GAMMA - 2.0) * (middle - before)
-        return relaxed(flown(ahead, 1.0 - GAMMA), lambda h: damped(collided(h)))
-
-    return step
-
-
-class Waves(NamedTuple):
-    """Waves in the domain, of which the moments c_n, n >= 3, are made.
-
-    Where the domain is not periodic, they are those of the domain and its mirror image, in which
-    reflecting walls turn velocities, c_n becoming (-1)^n c_n.
-
-    Args:    boundary: one of BOUNDARIES;  cells: n
-    """
-
-    boundary: str
-    cells: int
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """(w,) the wavenumbers k >= 0."""
-        if self.boundary == "periodic":
-            return 2.0 * np.pi * np.arange(self.cells // 2 + 1)
-        return np.pi * np.arange(self.cells + 1)
-
-    def scaled(self, moments: Float[Array, "r p b n"], by: Float[Array, "r p b w"]) -> Array:
-        """The moments, (r, p, b, n), each wave of them multiplied by a number."""
-        if self.boundary == "periodic":
-            return jnp.fft.irfft(by * jnp.fft.rfft(moments), self.cells)
-        image = moments[..., ::-1]
-        if self.boundary == "reflecting":
-            image = image * (-1.0) ** (LOWEST + np.arange(len(moments)))[:, None, None, None]
-        mirrored = jnp.concatenate([moments, image], axis=-1)
-        return jnp.fft.irfft(by * jnp.fft.rfft(mirrored), 2 * self.cells)[..., : self.cells]
-
-
-def _molecules(basis: Hermite, c: Array) -> Array:
-    """(b, p, N + 1, n) those that moments stand for."""
-    return jnp.swapaxes(product(basis.to_molecules, c), 0, 2)
+from kepton.closure.fields import Case, Conserved
+from kepton.closure.moments import conserved_of
+from kepton.closure.scheme import CASES, Start, start, stepper, steps_for
+from kepton.closure.transport import repeated, step_length
 
 
 def solve(closure: Closure, case: Case, times) -> Conserved:
@@ -164,13 +27,21 @@ def solve(closure: Closure, case: Case, times) -> Conserved:
 @jax.jit
 def _solved(closure: Closure, case: Case, durations: Float[Array, "t"]) -> Conserved:
     begun = start(closure, case)
+    steps = steps_for(closure, begun, durations)
+    advanced = compiled.moments if compiled.serves() else moments
+    found = advanced(closure, begun, durations, steps)
+    return jax.vmap(conserved_of, (0, None), 1)(found, begun.temperature)
+
+
+def moments(
+    closure: Closure, begun: Start, durations: Float[Array, "t"], steps: Int[Array, "t b"]
+) -> Float[Array, "t m p b n"]:
+    """Moments after each of the durations, one after the other, in so many steps."""
 
     def until(c, span):
-        duration, steps = span
-        step = stepper(closure, begun, step_length(duration, steps))
-        c = repeated(step, c, steps, CASES)
-        return c, conserved_of(c, begun.temperature)
+        duration, count = span
+        step = stepper(closure, begun, step_length(duration, count))
+        c = repeated(step, c, count, CASES)
+        return c, c
 
-    spans = durations, steps_for(closure, begun, durations)
-    _, found = jax.lax.scan(until, begun.moments, spans)
-    return Conserved(*(jnp.moveaxis(part, 0, 1) for part in found))
+    return jax.lax.scan(until, begun.moments, (durations, steps))[1]

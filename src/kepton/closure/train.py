@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kepton.closure.closed import CASES, Start, start, stepper, steps_for
 from kepton.closure.closure import Closure
 from kepton.closure.difference import scales
 from kepton.closure.fields import Case, Conserved, together
 from kepton.closure.label import Label
 from kepton.closure.moments import conserved_of
+from kepton.closure.scheme import CASES, Start, start, stepper, steps_for
 from kepton.closure.transport import repeated, step_length
 
 FIRST, SECOND, EPSILON = 0.9, 0.98, 1e-8

@@ -1,5 +1,6 @@
 // What Python calls: the operations of XLA.
 
+#include "closed_moments.h"
 #include "deep_potential.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -9,14 +10,14 @@ namespace {
 
 using Numbers = ffi::Span<const int64_t>;
 using Doubles = ffi::Buffer<ffi::F64>;
+using Whole = ffi::Buffer<ffi::S32>;
 
 template <class T>
 ffi::Error evaluate(Numbers segments, int64_t axis, bool virial, int64_t threads, Doubles positions,
-                    ffi::Buffer<ffi::S32> types, Doubles cell, ffi::Buffer<ffi::S32> home,
-                    ffi::Buffer<ffi::S32> index, ffi::Buffer<ffi::S16> image, Doubles radial,
-                    Doubles core, Doubles screening, Doubles bias, Doubles scales,
-                    ffi::AnyBuffer mean, ffi::AnyBuffer coefficients, ffi::AnyBuffer empty,
-                    ffi::RemainingArgs layers, ffi::Result<Doubles> energy,
+                    Whole types, Doubles cell, Whole home, Whole index,
+                    ffi::Buffer<ffi::S16> image, Doubles radial, Doubles core, Doubles screening,
+                    Doubles bias, Doubles scales, ffi::AnyBuffer mean, ffi::AnyBuffer coefficients,
+                    ffi::AnyBuffer empty, ffi::RemainingArgs layers, ffi::Result<Doubles> energy,
                     ffi::Result<Doubles> forces, ffi::Result<Doubles> virials) {
   kepton::DeepPotential<T> given;
   const auto listed = index.dimensions(), functions = coefficients.dimensions();
@@ -62,10 +63,10 @@ auto bound() {
       .Attr<bool>("virial")
       .Attr<int64_t>("threads")
       .Arg<Doubles>()
-      .Arg<ffi::Buffer<ffi::S32>>()
+      .Arg<Whole>()
       .Arg<Doubles>()
-      .Arg<ffi::Buffer<ffi::S32>>()
-      .Arg<ffi::Buffer<ffi::S32>>()
+      .Arg<Whole>()
+      .Arg<Whole>()
       .Arg<ffi::Buffer<ffi::S16>>()
       .Arg<Doubles>()
       .Arg<Doubles>()
@@ -81,7 +82,47 @@ auto bound() {
       .Ret<Doubles>();
 }
 
+ffi::Error solve(int64_t boundary, double gamma, double prandtl, int64_t threads, Doubles moments,
+                 Whole steps, Doubles step_length, Doubles knudsen, Doubles velocity,
+                 Doubles outside, Doubles kept, Doubles to_molecules, Doubles of_molecules,
+                 ffi::Result<Doubles> found) {
+  kepton::ClosedMoments given;
+  const auto shape = found->dimensions();
+  given.times = shape[0], given.velocities = shape[1], given.kinds = shape[2];
+  given.gases = shape[3], given.cells = shape[4];
+  given.boundary = boundary, given.gamma = gamma, given.prandtl = prandtl;
+  given.moments = moments.typed_data();
+  given.steps = steps.typed_data();
+  given.step_length = step_length.typed_data();
+  given.knudsen = knudsen.typed_data();
+  given.velocity = velocity.typed_data();
+  given.outside = outside.typed_data();
+  given.kept = kept.typed_data();
+  given.to_molecules = to_molecules.typed_data();
+  given.of_molecules = of_molecules.typed_data();
+  given.found = found->typed_data();
+  given.threads = threads;
+  kepton::solve(given);
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(deep_potential_f32, evaluate<float>, bound());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(deep_potential_f64, evaluate<double>, bound());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(closed_moments, solve,
+                              ffi::Ffi::Bind()
+                                  .Attr<int64_t>("boundary")
+                                  .Attr<double>("gamma")
+                                  .Attr<double>("prandtl")
+                                  .Attr<int64_t>("threads")
+                                  .Arg<Doubles>()
+                                  .Arg<Whole>()
+                                  .Arg<Doubles>()
+                                  .Arg<Doubles>()
+                                  .Arg<Doubles>()
+                                  .Arg<Doubles>()
+                                  .Arg<Doubles>()
+                                  .Arg<Doubles>()
+                                  .Arg<Doubles>()
+                                  .Ret<Doubles>());

@@ -13,19 +13,24 @@ LEVELS = ["-march=x86-64", "-march=x86-64-v3", "-march=x86-64-v4"]
 
 
 def compile_library(
-    compiler: Sequence[str], folder: Path, sources: dict[str, Sequence[str]], library: Path
+    compiler: Sequence[str],
+    folder: Path,
+    kernels: Sequence[str],
+    sources: dict[str, Sequence[str]],
+    library: Path,
 ) -> str | None:
-    """One library of sources and of the kernel at several levels of instructions.
+    """One library of sources and of kernels at several levels of instructions.
 
     Args:
         compiler: its words
         folder: of the sources
-        sources: flags of each by its name without suffix, beside the kernel itself
+        kernels: names without suffix
+        sources: flags of each other source by its name without suffix
     Returns: None, or what the compiler complains of
     """
     levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else ["-O3"]
     with tempfile.TemporaryDirectory() as scratch:
-        jobs = [("deep_potential", [level]) for level in levels] + list(sources.items())
+        jobs = [*((kernel, [level]) for level in levels for kernel in kernels), *sources.items()]
         objects = [f"{scratch}/{number}.o" for number in range(len(jobs))]
         commands = [
             [*FLAGS, *flags, "-c", str(folder / f"{name}.cpp"), "-o", target]

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 FILE = Path(__file__).with_name("libkepton.so")
-OPERATIONS = ("deep_potential_f32", "deep_potential_f64")
+OPERATIONS = ("deep_potential_f32", "deep_potential_f64", "closed_moments")
 NEIGHBORS = (*3 * [c_long], *5 * [c_void_p], c_double, *5 * [c_void_p], c_long)
 """Arguments of the search for neighbours: one that is passed undeclared is an int, half a long"""
 

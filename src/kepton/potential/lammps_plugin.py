@@ -46,7 +46,7 @@ def compile_plugin(target: Path = PLUGIN, headers: Path | None = None) -> None:
     sources = {"model_file": [], "pair_kepton": flags, "lammps_plugin": flags}
     hidden = "-fvisibility=hidden"  # LAMMPS opens plugins for all libraries to see
     scratch = target.with_name(f"{target.name}.new")  # the old one may be in use
-    complaint = compile_library([*compiler, hidden], KERNELS, sources, scratch)
+    complaint = compile_library([*compiler, hidden], KERNELS, ["deep_potential"], sources, scratch)
     if complaint:
         raise InputError(
             f"{' '.join(compiler)} could not compile the plugin for the LAMMPS of {headers}. Its "

@@ -1,0 +1,45 @@
+"""Closed moment systems by the compiled kernel: all steps of a gas in one core's cache."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from kepton.closure.closure import Closure
+from kepton.closure.fields import BOUNDARIES
+from kepton.closure.scheme import Start, beyond, kept
+from kepton.closure.transport import GAMMA, step_length
+from kepton.kernels import library
+from kepton.machine import threads
+
+
+def serves() -> bool:
+    """Whether the kernel is here."""
+    return jax.default_backend() == "cpu" and library() is not None
+
+
+def moments(
+    closure: Closure, begun: Start, durations: Float[Array, "t"], steps: Int[Array, "t b"]
+) -> Float[Array, "t m p b n"]:
+    """As `closed.moments`."""
+    case, basis, shape = begun.case, closure.basis, begun.moments.shape
+    lengths = jax.vmap(step_length)(durations, steps)
+    damping = jax.vmap(lambda dt: kept(closure, begun, dt))(lengths)
+    call = jax.ffi.ffi_call(
+        "kepton_closed_moments", jax.ShapeDtypeStruct((len(durations), *shape), jnp.float64)
+    )
+    return call(
+        begun.moments,
+        steps.astype(jnp.int32),
+        lengths,
+        jnp.asarray(case.knudsen, jnp.float64),
+        begun.velocities(basis),
+        beyond(closure, begun),
+        damping,
+        jnp.asarray(basis.to_molecules),
+        jnp.asarray(basis.of_molecules),
+        boundary=BOUNDARIES.index(case.boundary),
+        gamma=np.float64(GAMMA),
+        prandtl=np.float64(closure.equation.prandtl),
+        threads=threads(),
+    )

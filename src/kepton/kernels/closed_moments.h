@@ -1,0 +1,49 @@
+// Closed systems of moments of a gas in one dimension of space: what goes in, what comes out.
+#pragma once
+
+#include <cstdint>
+
+namespace kepton {
+
+// As `kepton.closure.fields.BOUNDARIES`
+enum Boundary : int64_t { PERIODIC, REFLECTING, INFLOW, DIFFUSIVE };
+
+struct ClosedMoments {
+  long times, gases, cells, kinds, velocities;  // t, b, n, p, N + 1
+  int64_t boundary;
+  double gamma, prandtl;
+  const double* moments;       // (N + 1, p, b, n) at the start
+  const int32_t* steps;        // (t, b)
+  const double* step_length;   // (t, b)
+  const double* knudsen;       // (b,)
+  const double* velocity;      // (b, N + 1)
+  const double* outside;       // (b, p, N + 1, 2): molecules beyond the ends
+  const double* kept;          // (t, N - 2, p, b, w): what damping leaves of each wave
+  const double* to_molecules;  // (N + 1, N + 1), and its inverse
+  const double* of_molecules;
+
+  double* found;  // (t, N + 1, p, b, n)
+  long threads;
+};
+
+#define KEPTON_LEVEL(level) \
+  namespace level {         \
+  void solve(const ClosedMoments& given); \
+  }
+KEPTON_LEVEL(plain)
+KEPTON_LEVEL(avx2)
+KEPTON_LEVEL(avx512)
+#undef KEPTON_LEVEL
+
+// At the level of the machine's instructions
+inline void solve(const ClosedMoments& given) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+    return avx512::solve(given);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::solve(given);
+#endif
+  plain::solve(given);
+}
+
+}  // namespace kepton
