@@ -19,6 +19,8 @@ import jax
 import platformdirs
 
 jax.config.update("jax_enable_x64", True)  # sums of energies and integrators need float64
+if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:  # by default GPUs round factors to 10 bits
+    jax.config.update("jax_default_matmul_precision", "highest")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("kepton"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

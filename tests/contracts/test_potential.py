@@ -106,6 +106,15 @@ def moved(atoms, positions):
     return atoms
 
 
+def test_matrix_products_do_not_round_their_factors(single):
+    """As they do by JAX's default on GPUs that have units for it: to 10 bits."""
+    model, frames = single.member(0), Frames.from_ase([ethanol()])
+    lists = neighbors(frames, CUTOFF)
+    program = str(jax.make_jaxpr(lambda: model.answer(model.describe(frames, lists)).forces)())
+    whole = program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+    assert program.count("dot_general[") == whole > 0
+
+
 # ---------------------------------------------------------------- symmetry
 
 
