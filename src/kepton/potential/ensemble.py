@@ -100,18 +100,6 @@ class Ensemble:
 
 
 @jitted
-def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[Label, Array]:
-    """Label of the mean, and (b, n) eV/Å the disagreement on each atom."""
-
-    def share(ensemble, frames, neighbors):
-        answers = ensemble.answers(frames, neighbors)
-        energy, forces, virial = (part.astype(jnp.float64).mean(axis=0) for part in answers)
-        return Label(energy, forces, virial), atom_deviation(answers.forces)
-
-    return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
-
-
-@jitted
 def _each(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> Label:
     def share(ensemble, frames, neighbors):
         answers = ensemble.answers(frames, neighbors)
@@ -119,6 +107,15 @@ def _each(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> Label:
         return Label(energy, forces, virial)
 
     return shared_out(share, len(frames), ALL, EACH, EACH)(ensemble, frames, neighbors)
+
+
+def evaluate(ensemble: Ensemble, frames: Frames, neighbors: Neighbors) -> tuple[Label, np.ndarray]:
+    """As `predict`, of a few frames with their lists."""
+    return _told(jax.tree.map(np.asarray, _each(ensemble, frames, neighbors)))
+
+
+def _told(answers: Label) -> tuple[Label, np.ndarray]:
+    return answers.mean, atom_deviation(np.moveaxis(answers.forces, -1, 0))
 
 
 def committee(ensemble: Ensemble, frames: Frames, batch: int | None = None) -> Label:
@@ -139,8 +136,7 @@ def predict(
     Returns: Label of the mean, and (b, n) eV/Å the disagreement on each atom
     Raises:  InputError: an element that the potential was not trained on
     """
-    answers = committee(ensemble, frames, batch)
-    return answers.mean, atom_deviation(np.moveaxis(answers.forces, -1, 0))
+    return _told(committee(ensemble, frames, batch))
 
 
 @jitted
