@@ -10,6 +10,7 @@ from kepton.closure.fields import Case, Conserved
 from kepton.closure.moments import conserved_of
 from kepton.closure.scheme import CASES, Start, start, stepper, steps_for
 from kepton.closure.transport import repeated, step_length
+from kepton.kernels import serves
 
 
 def solve(closure: Closure, case: Case, times) -> Conserved:
@@ -28,7 +29,7 @@ def solve(closure: Closure, case: Case, times) -> Conserved:
 def _solved(closure: Closure, case: Case, durations: Float[Array, "t"]) -> Conserved:
     begun = start(closure, case)
     steps = steps_for(closure, begun, durations)
-    advanced = compiled.moments if compiled.serves() else moments
+    advanced = compiled.moments if serves() else moments
     found = advanced(closure, begun, durations, steps)
     return jax.vmap(conserved_of, (0, None), 1)(found, begun.temperature)
 

@@ -9,13 +9,7 @@ from kepton.closure.closure import Closure
 from kepton.closure.fields import BOUNDARIES
 from kepton.closure.scheme import Start, beyond, kept
 from kepton.closure.transport import GAMMA, step_length
-from kepton.kernels import library
 from kepton.machine import threads
-
-
-def serves() -> bool:
-    """Whether the kernel is here."""
-    return jax.default_backend() == "cpu" and library() is not None
 
 
 def moments(

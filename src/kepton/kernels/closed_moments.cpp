@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <thread>
 #include <vector>
 
 #include "vectors.h"
+#include "workers.h"
 
 namespace kepton::LEVEL {
 namespace {
@@ -348,14 +348,10 @@ class Gas {
 
 void solve(const ClosedMoments& p) {
   std::atomic<long> next{0};
-  auto work = [&] {
+  share_out(std::min(p.threads, p.gases), [&](long) {
     Gas gas(p);
     for (long number; (number = next++) < p.gases;) gas.solve(number);
-  };
-  std::vector<std::thread> threads;
-  for (long thread = 1; thread < std::min(p.threads, p.gases); thread++) threads.emplace_back(work);
-  work();
-  for (auto& thread : threads) thread.join();
+  });
 }
 
 }  // namespace kepton::LEVEL

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "levels.h"
+
 namespace kepton {
 
 // As `kepton.closure.fields.BOUNDARIES`
@@ -26,24 +28,11 @@ struct ClosedMoments {
   long threads;
 };
 
-#define KEPTON_LEVEL(level) \
-  namespace level {         \
-  void solve(const ClosedMoments& given); \
-  }
-KEPTON_LEVEL(plain)
-KEPTON_LEVEL(avx2)
-KEPTON_LEVEL(avx512)
-#undef KEPTON_LEVEL
+KEPTON_AT_EACH_LEVEL(void solve(const ClosedMoments& given);)
 
 // At the level of the machine's instructions
 inline void solve(const ClosedMoments& given) {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
-    return avx512::solve(given);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::solve(given);
-#endif
-  plain::solve(given);
+  KEPTON_AT_BEST_LEVEL(solve(given))
 }
 
 }  // namespace kepton

@@ -12,10 +12,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "vectors.h"
+#include "workers.h"
 
 namespace kepton::LEVEL {
 namespace {
@@ -486,7 +486,7 @@ template <class T> void evaluate(const DeepPotential<T>& p) {
   auto energies = zeros<double>(p.members * all);
   std::vector<Memory<double>> forces(shares), virials(shares), atomic(shares);
   std::atomic<long> next{0};
-  auto work = [&] {
+  share_out(std::min(p.threads, shares), [&](long) {
     Block<T> block(p);
     for (long share; (share = next++) < shares;) {
       forces[share] = zeros<double>(3 * p.members * all);
@@ -496,11 +496,7 @@ template <class T> void evaluate(const DeepPotential<T>& p) {
         block.evaluate(wrapped.get(), &order[blocks[b].first], blocks[b].second, energies.get(),
                        forces[share].get(), virials[share].get(), atomic[share].get());
     }
-  };
-  std::vector<std::thread> threads;
-  for (long thread = 1; thread < std::min(p.threads, shares); thread++) threads.emplace_back(work);
-  work();
-  for (auto& thread : threads) thread.join();
+  });
 
   add_up(forces, 3 * p.members * all, p.forces);
   if (p.virial) add_up(virials, 9 * p.members * p.frames, p.virial);

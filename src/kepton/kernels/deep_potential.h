@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "levels.h"
+
 namespace kepton {
 
 // A layer of the fitting nets of all members and elements, (k, S, rows, outputs): the rows of W, the
@@ -47,24 +49,11 @@ template <class T> struct DeepPotential {
   long threads;
 };
 
-#define KEPTON_LEVEL(level)                              \
-  namespace level {                                      \
-  template <class T> void evaluate(const DeepPotential<T>& given); \
-  }
-KEPTON_LEVEL(plain)
-KEPTON_LEVEL(avx2)
-KEPTON_LEVEL(avx512)
-#undef KEPTON_LEVEL
+KEPTON_AT_EACH_LEVEL(template <class T> void evaluate(const DeepPotential<T>& given);)
 
 // At the level of the machine's instructions
 template <class T> inline void evaluate(const DeepPotential<T>& given) {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
-    return avx512::evaluate(given);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::evaluate(given);
-#endif
-  plain::evaluate(given);
+  KEPTON_AT_BEST_LEVEL(evaluate(given))
 }
 
 }  // namespace kepton

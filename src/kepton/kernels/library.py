@@ -25,3 +25,8 @@ def library() -> ctypes.CDLL | None:
     except (OSError, AttributeError, RuntimeError):
         return None
     return found
+
+
+def serves() -> bool:
+    """Whether programs run where the kernels do, and they are here."""
+    return jax.default_backend() == "cpu" and library() is not None

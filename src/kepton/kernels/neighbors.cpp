@@ -4,9 +4,10 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <thread>
 #include <utility>
 #include <vector>
+
+#include "workers.h"
 
 namespace {
 
@@ -186,14 +187,10 @@ extern "C" int kepton_neighbors(long frames, long atoms, long elements, const do
     std::atomic<long> next{0};
     const long workers = std::clamp(cells.size() / 1000, 1L, threads);
     std::vector<std::vector<int64_t>> found(workers, std::vector<int64_t>(elements, 0));
-    auto work = [&](long worker) {
+    kepton::share_out(workers, [&](long worker) {
       for (long c; (c = next++) < cells.cells();)
         if (!cells.list(c, found[worker])) far = true;
-    };
-    std::vector<std::thread> others;
-    for (long worker = 1; worker < workers; worker++) others.emplace_back(work, worker);
-    work(0);
-    for (auto& other : others) other.join();
+    });
     for (const auto& one : found)
       for (long e = 0; e < elements; e++) most[e] = std::max(most[e], one[e]);
   }

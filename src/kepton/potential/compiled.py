@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from kepton import kernels
 from kepton.atoms.frames import Frames
 from kepton.atoms.neighbors import Neighbors
-from kepton.kernels import library
 from kepton.machine import threads
 from kepton.potential.architecture import Architecture
 from kepton.potential.deep_potential import BASIS_WIDTH, DeepPotential
@@ -29,7 +29,7 @@ def knows(members: Architecture) -> TypeGuard[DeepPotential]:
 
 def serves(members: DeepPotential) -> bool:
     """Whether the kernel is here, and knows it."""
-    return knows(members) and jax.default_backend() == "cpu" and library() is not None
+    return knows(members) and kernels.serves()
 
 
 def answers(members: DeepPotential, frames: Frames, lists: Neighbors, virial: bool) -> Answer:
