@@ -47,15 +47,16 @@ def navier_stokes(equation: Kinetic, case: Case, times) -> Conserved:
 
     Euler's equations in turn with, by backward Euler, rho u_t = (4 mu u_x / 3)_x, mu = Pr Kn p, and
     D rho theta_t / 2 = (kappa theta_x)_x + 4 mu u_x^2 / 3, kappa = (D + 2) Kn p / 2; in one
-    dimension of velocity space there is no viscosity.
+    dimension of velocity space there is no viscosity. Boltzmann's equation has Kn / rho for Kn.
     """
     moving, now, seen = seen_from(case, drift(case)), 0.0, []
-    kn, d = np.asarray(case.knudsen)[:, None], equation.dimensions
+    d = equation.dimensions
     state = conserved(moving.initial, d)
     for number in range(1, round(times[-1] / SPLIT) + 1):
         fluid = Case.of(fields_of(state, d), FLUID)
         found = closed.solve(Closure.none(4, equation), fluid, [SPLIT])
         rho, u, theta = fields_of(Conserved(*(np.asarray(part)[:, 0] for part in found)), d)
+        kn = np.asarray(case.knudsen)[:, None] / equation.frequency(rho)
         mu = equation.prandtl * kn * rho * theta if d == 3 else 0.0 * rho
         u = spread(rho, u, 4.0 / 3.0 * mu, 0.0)
         steeper = (np.roll(u, -1, axis=1) - u) ** 2 * 2.0 / 3.0 * case.cells**2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from waves import KNUDSENS, smooth
 
-from kepton.closure import Case, Closure, Fields, Kinetic, closed, compiled, scheme
+from kepton.closure import Boltzmann, Case, Closure, Fields, Kinetic, closed, compiled, scheme
 from kepton.closure.fields import BOUNDARIES, together
 from kepton.kernels import library
 
@@ -31,7 +31,9 @@ def both(closure, case):
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(
-    "equation", [Kinetic(), Kinetic(3), Kinetic(3, 2 / 3)], ids=["1D", "BGK", "ES-BGK"]
+    "equation",
+    [Kinetic(), Kinetic(3), Kinetic(3, 2 / 3), Boltzmann()],
+    ids=["1D", "BGK", "ES-BGK", "Boltzmann"],
 )
 @pytest.mark.parametrize(("order", "cells"), [(3, 37), (8, 28), (11, 60)])
 def test_the_kernel_answers_as_xla(order, cells, equation, boundary):

@@ -120,7 +120,10 @@ def test_a_solution_that_breaks_is_told(folder):
     ("old", "new", "words"),
     [
         ("moment_error = 0.03", "force_error = 0.03", "unknown key 'force_error'"),
-        ('kind = "bgk"', 'kind = "boltzmann"', "kind = 'boltzmann'"),
+        ('kind = "bgk"', 'kind = "boltzman"', "kind = 'boltzman'"),
+        ('kind = "bgk"', 'kind = "boltzmann"\nprandtl = 1', "prandtl is not a key of kind"),
+        ('kind = "bgk"', 'kind = "boltzmann"\ndegree = 8', "odd number"),
+        ('kind = "bgk"', 'kind = "bgk"\ndegree = 9', "degree is not a key of kind"),
         ('kind = "bgk"', 'kind = "bgk"\nvelocity_dimensions = 2', "velocity_dimensions"),
         ('kind = "bgk"', 'kind = "bgk"\nprandtl = 0.7', "Prandtl number of 0.7"),
         ("cells = 32", "cells = 33", "multiple of 4"),

@@ -9,11 +9,12 @@ import pytest
 from waves import tube
 
 from kepton.closure import closed
+from kepton.closure.boltzmann import Boltzmann
 from kepton.closure.closure import Closure
 from kepton.closure.difference import broken
+from kepton.closure.equation import Kinetic
 from kepton.closure.file import ARCHITECTURE, from_bytes, load_closure, to_bytes
 from kepton.closure.initial import InitialData
-from kepton.closure.kinetic import Kinetic
 from kepton.closure.rung import EXPLORED, ClosureProblem
 from kepton.closure.train import Training
 from kepton.elt import Failure, Goal, Journal, Problem, run
@@ -57,10 +58,11 @@ def test_models_are_bytes_and_back(models, tmp_path):
     file = tmp_path / "model.kepton"
     file.write_bytes(to_bytes(models, {"a": 1}))
     assert load_closure(file)[1] == {"a": 1}
-    monatomic = Closure.fresh(6, 2, 0, Kinetic(3, 2 / 3))
-    back, _ = from_bytes(to_bytes(monatomic, {}))
-    assert back.equation == monatomic.equation
-    np.testing.assert_array_equal(back.weights, monatomic.weights)
+    for equation in (Boltzmann(7), Kinetic(3, 2 / 3)):
+        monatomic = Closure.fresh(6, 2, 0, equation)
+        back, _ = from_bytes(to_bytes(monatomic, {}))
+        assert back.equation == equation
+        np.testing.assert_array_equal(back.weights, monatomic.weights)
     other = to_bytes(Closure(np.zeros((2, 4, 1, 5))), {})
     with pytest.raises(InputError, match="1 or 3 dimensions"):
         from_bytes(to_bytes(Closure(monatomic.weights, Kinetic(2)), {}))

@@ -8,9 +8,9 @@ import pytest
 from kepton.closure import closed, scheme
 from kepton.closure.closure import Closure
 from kepton.closure.difference import relative_error
+from kepton.closure.equation import Kinetic
 from kepton.closure.fields import Conserved, together
 from kepton.closure.initial import InitialData
-from kepton.closure.kinetic import Kinetic
 from kepton.closure.label import label
 from kepton.closure.train import Training, _loss, train
 

@@ -5,13 +5,16 @@ import pytest
 from scipy.special import erf
 from waves import KNUDSENS, boosted, middles, reflected, riemann, smooth, tube
 
+from kepton.closure.boltzmann import Boltzmann
 from kepton.closure.difference import relative_error
+from kepton.closure.equation import Kinetic
 from kepton.closure.fields import Case, Fields, conserved, drift, fields_of, in_the_domain
-from kepton.closure.kinetic import Kinetic, equally_spaced, gaussian, solve
+from kepton.closure.kinetic import solve
 from kepton.closure.label import label, merge
+from kepton.closure.velocities import equally_spaced, gaussian
 from kepton.errors import InputError
 
-EQUATIONS = (Kinetic(), Kinetic(3), Kinetic(3, 2 / 3))
+EQUATIONS = (Kinetic(), Kinetic(3), Kinetic(3, 2 / 3), Boltzmann())
 
 
 def in_domain(case, times, equation=EQUATIONS[0]):
@@ -100,7 +103,7 @@ def test_without_collisions_molecules_fly_freely(time):
 def test_the_gaussian_has_its_moments_on_any_grid():
     grid = equally_spaced(np.array([6.0]), 16)  # wider than a thermal speed of the coldest
     rho, u, theta = (np.array([[a, b]]) for a, b in ((1.3, 0.2), (0.5, -0.7), (0.5, 1.1)))
-    g = np.asarray(gaussian(grid, rho, u, theta))
+    g = np.asarray(gaussian(grid, 1, rho, u, theta, theta))[:, 0]
     v = grid.values[:, :, None]
     for power, known in enumerate((rho, rho * u, rho * (u**2 + theta))):
         np.testing.assert_allclose((v**power * g).sum(axis=1), known, rtol=1e-9)

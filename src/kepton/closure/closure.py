@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kepton.closure.kinetic import BGK, Kinetic
+from kepton.closure.equation import BGK, Kinetic
 from kepton.closure.moments import LOWEST, Hermite
 
 FEATURES = 3

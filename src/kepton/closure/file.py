@@ -8,14 +8,24 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from kepton.closure.boltzmann import Boltzmann
 from kepton.closure.closure import FEATURES, Closure
+from kepton.closure.equation import Kinetic
 from kepton.closure.fields import Case, Conserved, Fields
-from kepton.closure.kinetic import Kinetic
 from kepton.closure.label import Label
 from kepton.errors import InputError
 from kepton.model_file import metadata, pack, unpack
 
 ARCHITECTURE = "moment_closure"
+EQUATIONS = {"bgk": Kinetic, "boltzmann": Boltzmann}
+"""By the kind that `Kinetic.settings` tell"""
+
+
+def equation_of(settings: dict[str, Any]) -> Kinetic:
+    """The equation of its `settings`; files of before there were kinds are of BGK."""
+    return EQUATIONS[settings.get("kind", "bgk")](
+        **{name: value for name, value in settings.items() if name != "kind"}
+    )
 
 
 def to_bytes(ensemble: Closure, info: dict[str, Any]) -> bytes:
@@ -39,7 +49,7 @@ def from_bytes(data: bytes) -> tuple[Closure, dict[str, Any]]:
         tensors, header = unpack(data)
         if header["architecture"] != ARCHITECTURE:
             raise InputError(f"This is a model of another kind, {header['architecture']!r}.")
-        equation, weights = Kinetic(**header.get("equation", {})), tensors["weights"]
+        equation, weights = equation_of(header.get("equation", {})), tensors["weights"]
         equation.check()
         if weights.ndim == 3:  # files of before there were equations in them
             weights = weights[:, :, None]

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kepton.closure.difference import relative_error
+from kepton.closure.equation import Kinetic
 from kepton.closure.fields import (
     Case,
     Conserved,
@@ -15,12 +16,8 @@ from kepton.closure.fields import (
     fields_of,
     seen_from,
 )
-from kepton.closure.kinetic import (
-    Kinetic,
-    equally_spaced,
-    solve,
-    velocities_for,
-)
+from kepton.closure.kinetic import solve, velocities_for
+from kepton.closure.velocities import equally_spaced
 from kepton.errors import InputError
 
 FEWER = 7 / 8
@@ -47,7 +44,8 @@ def label(equation: Kinetic, case: Case, times) -> Label:
     e = d / (2^p - 1) + w,  2^p = d' / d
 
     d, d' -> the differences of the runs with n and n / 2, n / 2 and n / 4 cells;  w -> that of runs
-    with n / 2 cells and all or 7 / 8 of the velocities;  all by `relative_error`, p within ORDERS.
+    with n / 2 cells and all or 7 / 8 of the velocities, the latter by `Kinetic.coarser`;  all by
+    `relative_error`, p within ORDERS.
 
     Raises:  InputError: no such equation, or cells that are not a multiple of 4
     """
@@ -56,13 +54,18 @@ def label(equation: Kinetic, case: Case, times) -> Label:
             f"The kinetic solver compares itself with runs of half and a quarter of the cells, and "
             f"{case.cells} is not a multiple of 4; give a number of cells that is."
         )
-    grid = velocities_for(seen_from(case, drift(case)), float(times[-1]))
+    grid = velocities_for(equation, seen_from(case, drift(case)), float(times[-1]))
     count = grid.values.shape[1]
     fewer = equally_spaced(0.5 * count * np.asarray(grid.width), round(FEWER * count))
     half, quarter = (merge_cells(case, equation.dimensions, merged) for merged in (2, 4))
     found, coarse, coarsest, sparse = (
-        solve(equation, some, times, velocities).conserved
-        for some, velocities in ((case, grid), (half, grid), (quarter, grid), (half, fewer))
+        solve(some, gas, times, velocities).conserved
+        for some, gas, velocities in (
+            (equation, case, grid),
+            (equation, half, grid),
+            (equation, quarter, grid),
+            (equation.coarser, half, fewer),
+        )
     )
     near, far = (
         relative_error(Conserved(*(merge(part, 2) for part in fine)), rough)

@@ -12,10 +12,10 @@ from kepton.closure import closed
 from kepton.closure.checks import kept_laws
 from kepton.closure.closure import Closure
 from kepton.closure.difference import broken, disagreement, relative_error
+from kepton.closure.equation import Kinetic
 from kepton.closure.fields import Case, Conserved, together
 from kepton.closure.file import decode, encode, from_bytes, to_bytes
 from kepton.closure.initial import InitialData
-from kepton.closure.kinetic import Kinetic
 from kepton.closure.label import Label, label
 from kepton.closure.moments import Hermite
 from kepton.closure.train import Point, Training, train
@@ -70,7 +70,7 @@ class ClosureProblem:
     def settings(self) -> dict[str, Any]:
         """What tells this campaign from another; `principle` decides the labels."""
         return {
-            "principle": {"kind": "bgk"} | self.equation.settings | {"times": list(self.times)},
+            "principle": self.equation.settings | {"times": list(self.times)},
             "initial": asdict(self.initial),
             "model": {"order": self.order, "members": self.members},
             "training": asdict(self.training),

@@ -14,7 +14,6 @@ from kepton.closure.moments import (
     LOWEST,
     Hermite,
     in_frame,
-    local,
     of_gaussian,
     product,
     temperature_of,
@@ -81,8 +80,7 @@ def stepper(closure: Closure, begun: Start, dt: Float[Array, "b"]) -> Callable[[
     velocities, outside = begun.velocities(basis), beyond(closure, begun)
     waves = Waves(case.boundary, case.cells)
     left = kept(closure, begun, dt)
-    collisions = (GAMMA * dt / case.knudsen)[:, None]
-    slowed = 1.0 / (1.0 + collisions)
+    collisions = GAMMA * dt / case.knudsen
 
     def flown(c, part):
         way = part * case.cells * dt[:, None, None, None] * velocities[:, None, :, None]
@@ -90,23 +88,15 @@ def stepper(closure: Closure, begun: Start, dt: Float[Array, "b"]) -> Callable[[
         change = -jnp.diff(way * parts, axis=-1)
         return c + product(basis.of_molecules, jnp.swapaxes(change, 0, 2))
 
-    def relaxed(c, by):
-        fields, along = local(c)
-        variances = equation.temperatures(fields.temperature, along, collisions)
-        target = of_gaussian(basis, equation.dimensions, fields, variances)
-        return target + by(c - target)
-
-    def collided(h):
-        return slowed * h
-
     def damped(h):
         return jnp.concatenate([h[:LOWEST], waves.scaled(h[LOWEST:], left)])
 
     def step(c):
         before = flown(c, GAMMA)
-        middle = relaxed(before, collided)
-        ahead = middle + (1.0 / GAMMA - 2.0) * (middle - before)
-        return relaxed(flown(ahead, 1.0 - GAMMA), lambda h: damped(collided(h)))
+        target, rest = equation.collided(basis, before, collisions)
+        ahead = target + rest + (1.0 / GAMMA - 2.0) * (target + rest - before)
+        target, rest = equation.collided(basis, flown(ahead, 1.0 - GAMMA), collisions)
+        return target + damped(rest)
 
     return step
 
@@ -122,7 +112,8 @@ def beyond(closure: Closure, begun: Start) -> Float[Array, "b p v 2"]:
 def kept(closure: Closure, begun: Start, dt: Float[Array, "b"]) -> Float[Array, "r p b w"]:
     """D: what damping leaves of every wave after a step of a length."""
     waves = Waves(begun.case.boundary, begun.case.cells).numbers
-    frequency = 1.0 / jnp.asarray(begun.case.knudsen)
+    density = begun.moments[0, 0].mean(axis=-1)
+    frequency = jnp.asarray(closure.equation.frequency(density) / begun.case.knudsen)
     return jnp.exp(-dt[:, None] * closure.damping(waves, begun.temperature, frequency))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kepton.closure import ClosureProblem, InitialData, Kinetic, Training
+from kepton.closure import Boltzmann, ClosureProblem, InitialData, Kinetic, Training
 from kepton.closure.publish import ClosurePublication
 from kepton.config.order import Order
 from kepton.config.sections import (
@@ -19,14 +19,16 @@ from kepton.config.sections import (
     goal,
     workforce,
 )
+from kepton.errors import InputError
 
 
 class Equation(Section):
     """The principle: a kinetic equation."""
 
-    kind: Literal["bgk"]
+    kind: Literal["bgk", "boltzmann"]
     velocity_dimensions: Literal[1, 3] = 1
     prandtl: Positive = Kinetic.prandtl
+    degree: int = Boltzmann.degree
 
 
 class Target(Guarantee):
@@ -76,10 +78,27 @@ class ClosureFile(Section):
 
 
 REMEDIES = {
-    "kind": 'add kind = "bgk"',
+    "kind": 'add kind = "bgk" or kind = "boltzmann"',
     "target": "add [target] with moment_error = 0.01, say",
     "moment_error": "add moment_error = 0.01, say: one per cent",
 }
+
+
+KEYS = {"bgk": ("velocity_dimensions", "prandtl"), "boltzmann": ("degree",)}
+"""Of [equation], by its kind"""
+
+
+def _equation(given: Equation) -> Kinetic:
+    foreign = sorted(given.model_fields_set - {"kind", *KEYS[given.kind]})
+    if foreign:
+        raise InputError(
+            f"[equation] {foreign[0]} is not a key of kind = {given.kind!r}, of which there is "
+            f"{' and '.join(KEYS[given.kind])}. Boltzmann's equation is that of Maxwell molecules, "
+            "with three dimensions of velocity space and a Prandtl number of 2/3."
+        )
+    if given.kind == "boltzmann":
+        return Boltzmann(given.degree)
+    return Kinetic(given.velocity_dimensions, given.prandtl)
 
 
 def order(path: Path, content: dict[str, Any]) -> Order:
@@ -92,7 +111,7 @@ def order(path: Path, content: dict[str, Any]) -> Order:
     initial = file.initial.model_dump()
     times = initial.pop("times")
     problem = ClosureProblem(
-        Kinetic(file.equation.velocity_dimensions, file.equation.prandtl),
+        _equation(file.equation),
         InitialData(**initial),
         times,
         file.model.order,

@@ -84,8 +84,8 @@ auto bound() {
 
 ffi::Error solve(int64_t boundary, double gamma, double prandtl, int64_t threads, Doubles moments,
                  Whole steps, Doubles step_length, Doubles knudsen, Doubles velocity,
-                 Doubles outside, Doubles kept, Doubles to_molecules, Doubles of_molecules,
-                 ffi::Result<Doubles> found) {
+                 Doubles outside, Doubles kept, Doubles forgetting, Doubles to_molecules,
+                 Doubles of_molecules, ffi::Result<Doubles> found) {
   kepton::ClosedMoments given;
   const auto shape = found->dimensions();
   given.times = shape[0], given.velocities = shape[1], given.kinds = shape[2];
@@ -98,6 +98,7 @@ ffi::Error solve(int64_t boundary, double gamma, double prandtl, int64_t threads
   given.velocity = velocity.typed_data();
   given.outside = outside.typed_data();
   given.kept = kept.typed_data();
+  given.forgetting = forgetting.element_count() ? forgetting.typed_data() : nullptr;
   given.to_molecules = to_molecules.typed_data();
   given.of_molecules = of_molecules.typed_data();
   given.found = found->typed_data();
@@ -118,6 +119,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(closed_moments, solve,
                                   .Attr<int64_t>("threads")
                                   .Arg<Doubles>()
                                   .Arg<Whole>()
+                                  .Arg<Doubles>()
                                   .Arg<Doubles>()
                                   .Arg<Doubles>()
                                   .Arg<Doubles>()

@@ -113,11 +113,13 @@ class Gas {
         stride(rounded(p.cells + 1, SPAN * WIDTH)), row(p.kinds * stride),
         to(height * count), of(height * count), c(count * row), before(count * row),
         ahead(count * row), parts(count * row), faces(count * row + 1), target(count * row),
-        rest(count * row), padded(stride + 2 * GHOSTS + WIDTH), root(count + 1),
+        rest(count * row), padded(stride + 2 * GHOSTS + WIDTH), root(count + 1), factorial(count, 1.0),
         pairs(rounded((count - LOWEST) * p.kinds, 8) / 2),
         waves(p.boundary == PERIODIC ? p.cells : 2 * p.cells, pairs), real(waves.size()),
         imaginary(waves.size()), sums(waves.size()), differences(waves.size()) {
     for (long n = 0; n <= count; n++) root[n] = std::sqrt(double(n));
+    for (long n = 1; n < count; n++) factorial[n] = factorial[n - 1] * root[n];
+    for (auto& some : lanes) some.resize(count * WIDTH);
     std::copy_n(p.to_molecules, count * count, to.data());
     std::copy_n(p.of_molecules, count * count, of.data());
   }
@@ -264,14 +266,14 @@ class Gas {
 
   // What collisions make of moments: target + rest
   void relax(const double* from, double collisions) {
-    const double slowed = 1 / (1 + collisions), rate = collisions / p.prandtl;
+    const double slowed = p.forgetting ? 1 : 1 / (1 + collisions), rate = collisions / p.prandtl;
     for (long x = 0; x < stride; x += WIDTH) {
       const Lanes rho = at(from + x), mean = at(from + row + x) / rho;
       Lanes along = 1 + std::sqrt(2.0) * at(from + 2 * row + x) / rho - mean * mean, across = along;
       if (p.kinds == 2) {
         const Lanes theta = (along + 2 * at(from + stride + x) / rho) / 3;
         along = (along + rate * theta) / (1 + rate);
-        along = theta / p.prandtl + (1 - 1 / p.prandtl) * along;
+        along = p.forgetting ? theta : theta / p.prandtl + (1 - 1 / p.prandtl) * along;
         across = 0.5 * (3 * theta - along);
       }
       Lanes last = {}, gaussian = rho;
@@ -284,6 +286,50 @@ class Gas {
         }
         const Lanes next = (mean * gaussian + (along - 1) * root[n] * last) * (1 / root[n + 1]);
         last = gaussian, gaussian = next;
+      }
+      if (p.forgetting) forget(x, mean, along, collisions * rho);
+    }
+  }
+
+  // `Boltzmann.collided`: what collisions with the local Maxwellian leave of the rest
+  void forget(long x, Lanes mean, Lanes variance, Lanes collisions) {
+    double *g = lanes[0].data(), *h = lanes[1].data();
+    for (long n = 0; n < count; n++)
+      for (long kind = 0; kind < 2; kind++)
+        at(&lanes[kind][n * WIDTH]) = at(&rest[n * row + kind * stride + x]);
+    move(mean, 1 - variance);
+    for (long i = 0; i < count * WIDTH; i += WIDTH) at(h + i) = variance * at(g + i) - at(h + i);
+    for (long d = 0; d < count + 2; d++) {
+      const double *forgets = p.forgetting + 4 * d, cosine = forgets[0], sine = forgets[1];
+      double *there = g + d * WIDTH, *across = h + (d - 2) * WIDTH;
+      const Lanes first = d < count ? at(there) : Lanes{}, second = d < 2 ? Lanes{} : at(across);
+      const Lanes one = (cosine * first + sine * second) / (1 + forgets[2] * collisions);
+      const Lanes other = (cosine * second - sine * first) / (1 + forgets[3] * collisions);
+      if (d < count) at(there) = cosine * one - sine * other;
+      if (d >= 2) at(across) = sine * one + cosine * other;
+    }
+    for (long i = 0; i < count * WIDTH; i += WIDTH) at(h + i) = variance * at(g + i) - at(h + i);
+    move(-mean, variance - 1);
+    for (long n = 0; n < count; n++)
+      for (long kind = 0; kind < 2; kind++)
+        at(&rest[n * row + kind * stride + x]) = at(&lanes[kind][n * WIDTH]);
+  }
+
+  // Lanes of moments c_n made those about another mean, with another variance:
+  // sqrt(n!) sum_m p_{n - m} c_m / sqrt(m!),  sum_j p_j t^j = exp(-w t + e t^2 / 2)
+  void move(Lanes w, Lanes e) {
+    double* power = lanes[2].data();
+    at(power) = Lanes{} + 1, at(power + WIDTH) = -w;
+    for (long j = 1; j < count - 1; j++)
+      at(power + (j + 1) * WIDTH) =
+          (e * at(power + (j - 1) * WIDTH) - w * at(power + j * WIDTH)) * (1.0 / (j + 1));
+    for (long kind = 0; kind < 2; kind++) {
+      double* c = lanes[kind].data();
+      for (long n = 0; n < count; n++) at(c + n * WIDTH) *= 1 / factorial[n];
+      for (long n = count - 1; n >= 0; n--) {
+        Lanes sum = at(c + n * WIDTH);
+        for (long m = 0; m < n; m++) sum += at(power + (n - m) * WIDTH) * at(c + m * WIDTH);
+        at(c + n * WIDTH) = factorial[n] * sum;
       }
     }
   }
@@ -337,7 +383,9 @@ class Gas {
 
   const ClosedMoments& p;
   const long count, height, stride, row;
-  std::vector<double> to, of, c, before, ahead, parts, faces, target, rest, padded, root;
+  std::vector<double> to, of, c, before, ahead, parts, faces, target, rest, padded, root,
+      factorial;  // square roots of n, and of n!
+  std::vector<double> lanes[3];
   const long pairs;
   Fourier waves;
   std::vector<double> real, imaginary, sums, differences;

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from kepton.closure import closed
 from kepton.closure.fields import drift, in_the_domain
-from kepton.closure.file import decode, from_bytes
+from kepton.closure.file import decode, equation_of, from_bytes
 from kepton.elt.campaign import Measured
 from kepton.report.charts import Axis, Chart
 from kepton.report.figures import number
@@ -25,9 +25,10 @@ def context(record: Record) -> dict[str, Any]:
     known = sorted((m for m in record.unseen if m.failure is None and m.round > 0), key=_error)
     shown = sorted({min(int(q * len(known)), len(known) - 1) for q in SHOWN}) if known else []
     principle = record.settings["principle"]
-    dimensions, prandtl = principle["dimensions"], principle["prandtl"]
+    equation = equation_of({k: v for k, v in principle.items() if k != "times"})
+    dimensions = equation.dimensions
     return {
-        "equation": "BGK" if prandtl == 1.0 else f"ES-BGK (Pr = {prandtl:.3g})",
+        "equation": equation.name,
         "velocity_space": f"{dimensions} dimension{'s' * (dimensions > 1)} of velocity space",
         "initial": record.settings["initial"],
         "model": _model(record),

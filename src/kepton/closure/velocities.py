@@ -1,0 +1,84 @@
+"""Distributions on a grid of velocities along x: Gaussians, and the moments that are conserved.
+
+What molecules do across x is in parts, int (w^2 / 2)^k / k! f dw, k = 0, 1, ...; w, the velocity
+across, has two components. With one dimension of velocity space there is the part 0 alone, which is
+f. Flight leaves each part to itself.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kepton.closure.fields import Conserved
+from kepton.closure.transport import Real
+
+REACH = 6.0
+"""Thermal speeds that a grid of velocities reaches beyond the mean velocities"""
+
+
+class Velocities(NamedTuple):
+    """Equally spaced velocities, symmetric about 0, a row a case.
+
+    Args:    values: (b, v);  width: (b,), of the spacing
+    """
+
+    values: Float[Real, "b v"]
+    width: Float[Real, "b"]
+
+    @property
+    def thermal(self) -> Real:
+        """(b, 1) the highest thermal speed of a gas at rest for which there is room."""
+        return self.values[:, -1:] / REACH
+
+
+def equally_spaced(reach: np.ndarray, count: int) -> Velocities:
+    """So many velocities from -reach to reach, each in the middle of its share."""
+    width = 2.0 * reach / count
+    return Velocities((np.arange(count) - 0.5 * (count - 1)) * width[:, None], width)
+
+
+def shares(velocities: Velocities, mean, temperature) -> tuple[Array, Array]:
+    """Of each velocity in a Gaussian, mass, mean and variance to rounding; and c.
+
+    M (a + b c + d c^2) dv,  M = exp(-c^2 / 2) / sqrt(2 pi T),  c = (v - u) / sqrt(T)
+
+    a, b, d are 1, 0, 0 but for what the sum over velocities lacks of the integral. They are found
+    in two corrections, by the inverse that the integrals would have: what is lacking, r, is then
+    of the order r^4.
+
+    Args:    mean, temperature: u, T, (b, n) each
+    Returns: (b, v, n) both
+    Source:  the aim is that of Mieussens, J. Comput. Phys. 162, 429 (2000)
+    """
+    root = jnp.sqrt(temperature)[:, None, :]
+    c = (velocities.values[:, :, None] - mean[:, None, :]) / root
+    shape = jnp.exp(-0.5 * c**2) * (velocities.width[:, None, None] / root / np.sqrt(2.0 * np.pi))
+    for _ in range(2):
+        lack0, lack1, lack2 = (
+            whole - (shape * c**k).sum(axis=1, keepdims=True) for k, whole in enumerate((1, 0, 1))
+        )
+        shape = shape * (
+            1.0 + 0.5 * (3.0 * lack0 - lack2) + lack1 * c + 0.5 * (lack2 - lack0) * c**2
+        )
+    return shape, c
+
+
+def gaussian(velocities: Velocities, count: int, density, mean, along, across) -> Array:
+    """(b, k, v, n) so many parts of the Gaussian with some temperatures along x and across.
+
+    Args:    density, mean, along, across: (b, n) each
+    """
+    shape, _ = shares(velocities, mean, along)
+    first = (shape * density[:, None, :])[:, None]
+    powers = across[:, None] ** np.arange(count)[:, None]
+    return first * powers[:, :, None] if count > 1 else first
+
+
+def moments(velocities: Velocities, parts: Float[Array, "b k v n"]) -> tuple[Conserved, Array]:
+    """What collisions keep, and twice the energy of motion along x, int v^2 f, (b, n)."""
+    g, v = parts[:, 0], velocities.values[:, :, None]
+    along = (v**2 * g).sum(axis=1)
+    across = parts[:, 1:2].sum(axis=(1, 2))
+    return Conserved(g.sum(axis=1), (v * g).sum(axis=1), 0.5 * along + across), along
