@@ -96,6 +96,9 @@ def errors(ensemble: Closure, count: int) -> None:
             Closure.none(4, equation), Case.of(case.initial, FLUID), TIMES
         ),
         "Navier-Stokes-Fourier": lambda case: navier_stokes(equation, case, TIMES),
+        "Grad's order (N = 3), cut off in one frame": lambda case: closed.solve(
+            Closure.none(3, equation), case, TIMES
+        ),
         f"{cut} local frames (HME)": lambda case: hme.solve(order, case, TIMES),
         f"{cut} one frame": lambda case: closed.solve(Closure.none(order, equation), case, TIMES),
         "learned": lambda case: closed.solve(ensemble.mean, case, TIMES),

@@ -62,7 +62,7 @@ class Boltzmann(Kinetic):
     @property
     def name(self) -> str:
         """In words."""
-        return f"Boltzmann (Maxwell molecules, moments to degree {self.degree})"
+        return "Boltzmann (Maxwell molecules)"
 
     @property
     def parts(self) -> int:
