@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.polynomial import hermite_e
 
 from kepton.closure.equation import Kinetic
 from kepton.closure.fields import fields_of
@@ -96,7 +95,8 @@ class Boltzmann(Kinetic):
         deviation = _moments(functions, velocities, parts - maxwellian, rho, u, frame)
         excess = _gain(functions, alone + functions.turned(deviation), rate) - alone
         beside = _on_grid(functions, velocities, functions.back(excess), u, frame)
-        target = _positive(velocities, maxwellian + rho[:, None, None] * beside, rho, u, theta)
+        gain = maxwellian + rho[:, None, None] * beside
+        target = _positive(velocities, gain, rho, u, theta)
         return parts + (rate / (1.0 + rate))[:, None, None] * (target - parts)
 
     def collided(
@@ -192,20 +192,15 @@ def _gain(functions: Scattering, before: Float[Array, "m b n"], rate: Array) -> 
 
 def _on_grid(functions: Scattering, velocities: Velocities, q: Array, u, frame) -> Array:
     """(b, k, v, n) parts of sum_nk q_nk he_n L_k times the Maxwellian of the frame."""
-    count, kinds = functions.highest + 1, functions.highest // 2 + 1
-    whole = jnp.zeros((count, kinds, *q.shape[1:])).at[functions.along, functions.across].set(q)
-    powers = np.zeros((count, count))
-    for n in range(count):
-        powers[: n + 1, n] = hermite_e.herme2poly(np.eye(count)[n]) / factorial(n) ** 0.5
-    k = np.arange(kinds)[:, None, None]
-    coefficients = frame**k * jnp.einsum("pn,jk,nkbx->pjbx", powers, laguerre(kinds), whole)
-    coefficients = jnp.swapaxes(coefficients, 1, 2)[:, :, :, None]
+    coefficients = jnp.tensordot(functions.powers, q, 1)
+    k = np.arange(coefficients.shape[1])[:, None, None]
+    coefficients = jnp.swapaxes(frame**k * coefficients, 1, 2)[:, :, :, None]
     root = jnp.sqrt(frame)[:, None]
     c = (velocities.values[:, :, None] - u[:, None]) / root
     shape = jnp.exp(-0.5 * c**2) * velocities.width[:, None, None] / root / np.sqrt(2.0 * np.pi)
     polynomial = coefficients[-1]
-    for power in range(count - 2, -1, -1):
-        polynomial = polynomial * c[:, None] + coefficients[power]
+    for coefficient in coefficients[-2::-1]:
+        polynomial = polynomial * c[:, None] + coefficient
     return polynomial * shape[:, None]
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.polynomial import hermite_e
 from scipy.linalg import block_diag
 
 from kepton.closure.transport import Real
@@ -59,6 +60,8 @@ class Scattering(NamedTuple):
         share: what Q+ leaves of these, (m,), see `burnett`
         meetings: for each degree, which of Burnett's functions make something of it as partners
             that are both not M, (2, p), and what, (m', p)
+        powers: of he_n L_k, coefficients of c_x^p in its parts int (c_w^2 / 2)^j / j! dc_w,
+            (p, j, m)
     """
 
     along: np.ndarray
@@ -66,6 +69,7 @@ class Scattering(NamedTuple):
     burnett: np.ndarray
     share: np.ndarray
     meetings: list[tuple[np.ndarray, np.ndarray]]
+    powers: np.ndarray
 
     @property
     def highest(self) -> int:
@@ -156,7 +160,11 @@ def scattering(highest: int) -> Scattering:
         made = (np.linalg.pinv(there[:, degree == d]) @ met).real
         meetings.append((pairs, np.where(pairs[0] == pairs[1], 1.0, 2.0) * made))
     share = np.concatenate([left for left, _ in each])
-    return Scattering(along, across, turn, share, meetings)
+    hermite = np.zeros(2 * (highest + 1,))
+    for n, row in enumerate(np.eye(highest + 1)):
+        hermite[: n + 1, n] = hermite_e.herme2poly(row[: n + 1]) / factorial(n) ** 0.5
+    powers = hermite[:, None, along] * laguerre(highest // 2 + 1)[:, across]
+    return Scattering(along, across, turn, share, meetings, powers)
 
 
 def laguerre(count: int) -> np.ndarray:
