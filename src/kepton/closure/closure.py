@@ -26,13 +26,14 @@ class Closure:
     dissipative whatever W is. What is cut off would carry the memory of finer and finer structure
     in velocity away; q, the same for a wave of k as sqrt(T) k, is the rate at which flight makes
     it, and q s_n that at which c_n loses it. x, between 0 and 1, says how rarefied the gas is for
-    that wave. These have no unit or that of a rate, so no motion of the gas or of its observer
-    changes anything, no choice of units and no mirror.
+    that wave; Boltzmann's equation has rho / Kn for 1 / Kn, in x its mean, and collisions of its
+    own (`Boltzmann.collided`). These have no unit or that of a rate, so no motion of the gas or of
+    its observer changes anything, no choice of units and no mirror.
 
     Args:
         weights: W, (N - 2, p, FEATURES), or with a leading axis k an ensemble; with three
             dimensions of velocity space p = 2, and c_n are those of g and of h
-        equation: whose moments these are; G[f] takes the place of M
+        equation: whose moments these are; of ES-BGK G[f] takes the place of M
     Source:  with constants for s_n, closures of Hammett, Perkins, Phys. Rev. Lett. 64, 3019 (1990)
     """
 
@@ -80,7 +81,7 @@ class Closure:
     ) -> Float[Array, "r p b w"]:
         """q s_n of every wave, n >= 3.
 
-        Args:    wavenumbers: (w,), |k|;  temperature: T;  frequency: 1 / Kn
+        Args:    wavenumbers: (w,), |k|;  temperature: T;  frequency: 1 / Kn or rho / Kn
         """
         q = jnp.sqrt(temperature)[:, None] * wavenumbers
         x = q / (q + frequency[:, None])
