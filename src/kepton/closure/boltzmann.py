@@ -14,7 +14,7 @@ from kepton.closure.fields import fields_of
 from kepton.closure.moments import Hermite, local, of_gaussian
 from kepton.closure.scattering import FREQUENCY, Scattering, forgetting, laguerre, scattering
 from kepton.closure.transport import Real
-from kepton.closure.velocities import Velocities, gaussian, moments
+from kepton.closure.velocities import Velocities, gaussian, moments, powers
 from kepton.errors import InputError
 
 HOTTEST = 1.5
@@ -160,10 +160,10 @@ def _moments(functions: Scattering, velocities: Velocities, parts: Array, rho, u
     for n in range(1, functions.highest):
         he.append((he[1] * he[n] - np.sqrt(n) * he[n - 1]) / np.sqrt(n + 1))
     middle = jnp.einsum("mbv,bkvn->mkbn", jnp.stack(he), parts)
-    n = np.arange(len(he))[:, None, None, None]
-    about_u = square ** (-0.5 * n) * _about(middle, u / unit, 1.0 - square) / rho
-    k = np.arange(parts.shape[1])[:, None, None]
-    found = jnp.einsum("kj,njbx->nkbx", laguerre(len(k)), about_u / frame**k)
+    scale = powers(1.0 / jnp.sqrt(square), len(he))[:, None] / rho
+    about_u = scale * _about(middle, u / unit, 1.0 - square)
+    count = parts.shape[1]
+    found = jnp.einsum("kj,njbx->nkbx", laguerre(count), about_u * powers(1.0 / frame, count))
     return found[functions.along, functions.across]
 
 
@@ -172,7 +172,7 @@ def _of_maxwellian(functions: Scattering, s: Real) -> Real:
     half = functions.along // 2
     factor = np.array([factorial(2 * n) ** 0.5 / 2.0**n / factorial(n) for n in half])
     factor = np.where(functions.along % 2, 0.0, factor) * (-1.0) ** half
-    return factor[:, None, None] * (1.0 - s) ** (half + functions.across)[:, None, None]
+    return factor[:, None, None] * powers(1.0 - s, functions.highest + 1)[half + functions.across]
 
 
 def _gain(functions: Scattering, before: Float[Array, "m b n"], rate: Array) -> Array:
@@ -193,8 +193,8 @@ def _gain(functions: Scattering, before: Float[Array, "m b n"], rate: Array) -> 
 def _on_grid(functions: Scattering, velocities: Velocities, q: Array, u, frame) -> Array:
     """(b, k, v, n) parts of sum_nk q_nk he_n L_k times the Maxwellian of the frame."""
     coefficients = jnp.tensordot(functions.powers, q, 1)
-    k = np.arange(coefficients.shape[1])[:, None, None]
-    coefficients = jnp.swapaxes(frame**k * coefficients, 1, 2)[:, :, :, None]
+    coefficients = coefficients * powers(frame, coefficients.shape[1])
+    coefficients = jnp.swapaxes(coefficients, 1, 2)[:, :, :, None]
     root = jnp.sqrt(frame)[:, None]
     c = (velocities.values[:, :, None] - u[:, None]) / root
     shape = jnp.exp(-0.5 * c**2) * velocities.width[:, None, None] / root / np.sqrt(2.0 * np.pi)

@@ -39,20 +39,28 @@ def equally_spaced(reach: np.ndarray, count: int) -> Velocities:
     return Velocities((np.arange(count) - 0.5 * (count - 1)) * width[:, None], width)
 
 
-def shares(velocities: Velocities, mean, temperature) -> tuple[Array, Array]:
-    """Of each velocity in a Gaussian, mass, mean and variance to rounding; and c.
+def powers(x: Real, count: int) -> Array:
+    """(k, ...) x^k, k < count, by products."""
+    found = [jnp.ones_like(x)]
+    for _ in range(count - 1):
+        found.append(found[-1] * x)
+    return jnp.stack(found)
 
-    M (a + b c + d c^2) dv,  M = exp(-c^2 / 2) / sqrt(2 pi T),  c = (v - u) / sqrt(T)
 
-    a, b, d are 1, 0, 0 but for what the sum over velocities lacks of the integral. They are found
-    in two corrections, by the inverse that the integrals would have: what is lacking, r, is then
-    of the order r^4.
+def gaussian(velocities: Velocities, count: int, density, mean, along, across) -> Array:
+    """(b, k, v, n) so many parts of the Gaussian with some temperatures along x and across.
 
-    Args:    mean, temperature: u, T, (b, n) each
-    Returns: (b, v, n) both
+    M (a + b c + d c^2) dv,  M = rho exp(-c^2 / 2) / sqrt(2 pi T),  c = (v - u) / sqrt(T)
+
+    T is that along x. a, b, d are 1, 0, 0 but for what the sum over velocities lacks of the
+    integral, so that density, mean and variance are right to rounding. They are found in two
+    corrections, by the inverse that the integrals would have: what is lacking, r, is then of the
+    order r^4.
+
+    Args:    density, mean, along, across: (b, n) each
     Source:  the aim is that of Mieussens, J. Comput. Phys. 162, 429 (2000)
     """
-    root = jnp.sqrt(temperature)[:, None, :]
+    root = jnp.sqrt(along)[:, None, :]
     c = (velocities.values[:, :, None] - mean[:, None, :]) / root
     shape = jnp.exp(-0.5 * c**2) * (velocities.width[:, None, None] / root / np.sqrt(2.0 * np.pi))
     for _ in range(2):
@@ -62,18 +70,10 @@ def shares(velocities: Velocities, mean, temperature) -> tuple[Array, Array]:
         shape = shape * (
             1.0 + 0.5 * (3.0 * lack0 - lack2) + lack1 * c + 0.5 * (lack2 - lack0) * c**2
         )
-    return shape, c
-
-
-def gaussian(velocities: Velocities, count: int, density, mean, along, across) -> Array:
-    """(b, k, v, n) so many parts of the Gaussian with some temperatures along x and across.
-
-    Args:    density, mean, along, across: (b, n) each
-    """
-    shape, _ = shares(velocities, mean, along)
     first = (shape * density[:, None, :])[:, None]
-    powers = across[:, None] ** np.arange(count)[:, None]
-    return first * powers[:, :, None] if count > 1 else first
+    if count == 1:
+        return first
+    return first * jnp.moveaxis(powers(across, count), 0, 1)[:, :, None]
 
 
 def moments(velocities: Velocities, parts: Float[Array, "b k v n"]) -> tuple[Conserved, Array]:
