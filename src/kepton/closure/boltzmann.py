@@ -104,9 +104,8 @@ class Boltzmann(Kinetic):
     ) -> tuple[Array, Array]:
         """Moments c = c* + a Kn Q(c), in two parts, of the local Maxwellian and the rest; c* given.
 
-        Q is linear about the Maxwellian, and what it makes of moments that are not there is left
-        out: products of deviations from the Maxwellian, which Q+ mixes into those of the degrees'
-        sum, bring nothing here (docs/decisions/0016).
+        Q is taken to be linear about the Maxwellian, and to make nothing but the moments that are
+        there: products of deviations from the Maxwellian bring nothing here (decision 16).
         """
         fields, _ = local(c)
         target = of_gaussian(basis, 3, fields)
