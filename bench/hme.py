@@ -14,29 +14,18 @@ import numpy as np
 from kepton.closure.closure import Closure
 from kepton.closure.fields import Case, Conserved
 from kepton.closure.kinetic import COURANT
-from kepton.closure.moments import LOWEST, Hermite, conserved_of, local
+from kepton.closure.moments import LOWEST, Hermite, about, conserved_of, local
 from kepton.closure.scheme import start
 from kepton.closure.transport import GHOSTS, at_faces, repeated, step_length, stepped, steps_of
+from kepton.closure.velocities import powers
 
 MARGIN = 1.5
 """Temperatures of the hottest place at the start that one may come to have"""
 
 
 def in_another_frame(c, mean, scale):
-    """Moments, (m, ...), of xi' = (xi - mean) / scale, of those of xi.
-
-    sqrt(m + 1) he_{m+1}(xi') = xi' he_m(xi') - sqrt(m) he_{m-1}(xi'), written in he_n(xi).
-    """
-    order = len(c) - 1
-    beside = np.sqrt(np.arange(1, order + 1))
-    times = np.diag(beside, 1) + np.diag(beside, -1)  # by xi
-    ones = jnp.ones(jnp.broadcast_shapes(c.shape[1:], mean.shape))
-    rows = [jnp.stack([ones, *[0.0 * ones] * order])]
-    for m in range(order):
-        row = jnp.tensordot(times, rows[m], 1) - mean * rows[m]
-        row = row / scale - (np.sqrt(m) * rows[m - 1] if m else 0.0)
-        rows.append(row / np.sqrt(m + 1))
-    return jnp.stack([(row * c).sum(axis=0) for row in rows])
+    """Moments, (m, b, n), of (xi - mean) / scale, of those of xi."""
+    return powers(1.0 / scale, len(c)) * about(c[:, None], mean, 1.0 - scale**2)[:, 0]
 
 
 def fields_of(c):

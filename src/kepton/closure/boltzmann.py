@@ -1,20 +1,18 @@
 """Boltzmann's equation for Maxwell molecules."""
 
 from dataclasses import dataclass, field, replace
-from math import factorial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from kepton.closure.equation import Kinetic
 from kepton.closure.fields import fields_of
-from kepton.closure.moments import Hermite, local, of_gaussian
+from kepton.closure.moments import Hermite, about, local, of_gaussian
 from kepton.closure.scattering import FREQUENCY, Scattering, forgetting, laguerre, scattering
 from kepton.closure.transport import Real
-from kepton.closure.velocities import Velocities, gaussian, moments, powers
+from kepton.closure.velocities import Velocities, gaussian, moments, powers, sampled
 from kepton.errors import InputError
 
 HOTTEST = 1.5
@@ -111,7 +109,7 @@ class Boltzmann(Kinetic):
         target = of_gaussian(basis, 3, fields)
         mean, variance = fields.velocity, fields.temperature
         forgets = forgetting(basis.order)
-        g, h = jnp.moveaxis(_about(c - target, mean, 1.0 - variance), 1, 0)
+        g, h = jnp.moveaxis(about(c - target, mean, 1.0 - variance), 1, 0)
         none = jnp.zeros_like(g[:2])
         first, second = jnp.concatenate([g, none]), jnp.concatenate([none, variance * g - h])
         cosine, sine = forgets.cosine[:, None, None], forgets.sine[:, None, None]
@@ -120,7 +118,7 @@ class Boltzmann(Kinetic):
         other = slowed[:, 1] * (cosine * second - sine * first)
         g, across = (cosine * one - sine * other)[:-2], (sine * one + cosine * other)[2:]
         rest = jnp.stack([g, variance * g - across], axis=1)
-        return target, _about(rest, -mean, variance - 1.0)
+        return target, about(rest, -mean, variance - 1.0)
 
 
 def _frame(velocities: Velocities, parts: Array, theta: Real) -> Array:
@@ -134,23 +132,6 @@ def _frame(velocities: Velocities, parts: Array, theta: Real) -> Array:
     return jnp.clip(highest / below, frame, jnp.maximum(frame, velocities.thermal**2))
 
 
-def _about(c: Float[Array, "m p b n"], w: Real, e: Real) -> Array:
-    """(m, p, b, n) those of he_n(xi) made to moments of s^n he_n((xi - w) / s), e = 1 - s^2.
-
-    sqrt(n!) sum_m p_(n - m) c_m / sqrt(m!),  sum_j p_j t^j = exp(-w t + e t^2 / 2)
-
-    -w and -e give the inverse.
-    """
-    n = np.arange(len(c))
-    p = [jnp.ones_like(w), -w]
-    for j in range(1, len(c) - 1):
-        p.append((e * p[j - 1] - w * p[j]) / (j + 1))
-    root = np.sqrt([float(factorial(number)) for number in n])
-    factor = np.where(n[:, None] >= n, root[:, None] / root, 0.0)[..., None, None]
-    matrix = factor * jax.lax.optimization_barrier(jnp.stack(p))[np.maximum(n[:, None] - n, 0)]
-    return (matrix[:, :, None] * c).sum(axis=1)
-
-
 def _moments(functions: Scattering, velocities: Velocities, parts: Array, rho, u, frame) -> Array:
     """(m, b, n) f_nk / rho: about the middle of the grid by products of matrices, then about u."""
     unit = velocities.thermal
@@ -160,18 +141,17 @@ def _moments(functions: Scattering, velocities: Velocities, parts: Array, rho, u
         he.append((he[1] * he[n] - np.sqrt(n) * he[n - 1]) / np.sqrt(n + 1))
     middle = jnp.einsum("mbv,bkvn->mkbn", jnp.stack(he), parts)
     scale = powers(1.0 / jnp.sqrt(square), len(he))[:, None] / rho
-    about_u = scale * _about(middle, u / unit, 1.0 - square)
+    about_u = scale * about(middle, u / unit, 1.0 - square)
     count = parts.shape[1]
     found = jnp.einsum("kj,njbx->nkbx", laguerre(count), about_u * powers(1.0 / frame, count))
     return found[functions.along, functions.across]
 
 
-def _of_maxwellian(functions: Scattering, s: Real) -> Real:
+def _of_maxwellian(functions: Scattering, s: Real) -> Array:
     """(m, b, n) those of the Maxwellian, where its temperature is s times that of the frame."""
-    half = functions.along // 2
-    factor = np.array([factorial(2 * n) ** 0.5 / 2.0**n / factorial(n) for n in half])
-    factor = np.where(functions.along % 2, 0.0, factor) * (-1.0) ** half
-    return factor[:, None, None] * powers(1.0 - s, functions.highest + 1)[half + functions.across]
+    along = Hermite(functions.highest).gaussian(jnp.ones_like(s), jnp.zeros_like(s), s)
+    across = powers(1.0 - s, functions.highest // 2 + 1)
+    return along[functions.along] * across[functions.across]
 
 
 def _gain(functions: Scattering, before: Float[Array, "m b n"], rate: Array) -> Array:
@@ -194,9 +174,7 @@ def _on_grid(functions: Scattering, velocities: Velocities, q: Array, u, frame) 
     coefficients = jnp.tensordot(functions.powers, q, 1)
     coefficients = coefficients * powers(frame, coefficients.shape[1])
     coefficients = jnp.swapaxes(coefficients, 1, 2)[:, :, :, None]
-    root = jnp.sqrt(frame)[:, None]
-    c = (velocities.values[:, :, None] - u[:, None]) / root
-    shape = jnp.exp(-0.5 * c**2) * velocities.width[:, None, None] / root / np.sqrt(2.0 * np.pi)
+    c, shape = sampled(velocities, u, frame)
     polynomial = coefficients[-1]
     for coefficient in coefficients[-2::-1]:
         polynomial = polynomial * c[:, None] + coefficient

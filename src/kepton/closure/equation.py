@@ -1,4 +1,4 @@
-"""The kinetic equations of one collision term: BGK and ES-BGK."""
+"""A kinetic equation: what collisions do, to distributions and to moments. BGK and ES-BGK."""
 
 from dataclasses import dataclass
 from typing import Any

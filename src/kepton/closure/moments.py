@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import factorial
 
 from kepton.closure.fields import Case, Conserved, Fields
 from kepton.closure.transport import Real
@@ -95,6 +96,23 @@ def product(
     repeats the sum for each that reads it.
     """
     return jax.lax.optimization_barrier((matrix[:, :, None, None, None] * moments).sum(axis=1))
+
+
+def about(c: Float[Real, "m p b n"], w: Real, e: Real) -> Array:
+    """Moments of s^n he_n((xi - w) / s), e = 1 - s^2, of those of he_n(xi).
+
+    sqrt(n!) sum_m p_(n - m) c_m / sqrt(m!),  sum_j p_j t^j = exp(-w t + e t^2 / 2)
+
+    Args:    w, e: (b, n) each; -w and -e give the inverse
+    """
+    n = np.arange(len(c))
+    p = [jnp.ones_like(w), -w]
+    for j in range(1, len(c) - 1):
+        p.append((e * p[j - 1] - w * p[j]) / (j + 1))
+    root = np.sqrt(factorial(n))
+    factor = np.where(n[:, None] >= n, root[:, None] / root, 0.0)[..., None, None]
+    matrix = factor * jax.lax.optimization_barrier(jnp.stack(p))[np.maximum(n[:, None] - n, 0)]
+    return (matrix[:, :, None] * c).sum(axis=1)
 
 
 def temperature_of(case: Case, dimensions: int) -> Float[Real, "b"]:

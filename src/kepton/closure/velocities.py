@@ -47,6 +47,13 @@ def powers(x: Real, count: int) -> Array:
     return jnp.stack(found)
 
 
+def sampled(velocities: Velocities, mean, temperature) -> tuple[Array, Array]:
+    """c = (v - u) / sqrt(T) and exp(-c^2 / 2) dv / sqrt(2 pi T), (b, v, n) both, as they are."""
+    root = jnp.sqrt(temperature)[:, None, :]
+    c = (velocities.values[:, :, None] - mean[:, None, :]) / root
+    return c, jnp.exp(-0.5 * c**2) * (velocities.width[:, None, None] / root / np.sqrt(2.0 * np.pi))
+
+
 def gaussian(velocities: Velocities, count: int, density, mean, along, across) -> Array:
     """(b, k, v, n) so many parts of the Gaussian with some temperatures along x and across.
 
@@ -60,9 +67,7 @@ def gaussian(velocities: Velocities, count: int, density, mean, along, across) -
     Args:    density, mean, along, across: (b, n) each
     Source:  the aim is that of Mieussens, J. Comput. Phys. 162, 429 (2000)
     """
-    root = jnp.sqrt(along)[:, None, :]
-    c = (velocities.values[:, :, None] - mean[:, None, :]) / root
-    shape = jnp.exp(-0.5 * c**2) * (velocities.width[:, None, None] / root / np.sqrt(2.0 * np.pi))
+    c, shape = sampled(velocities, mean, along)
     for _ in range(2):
         lack0, lack1, lack2 = (
             whole - (shape * c**k).sum(axis=1, keepdims=True) for k, whole in enumerate((1, 0, 1))

@@ -21,7 +21,7 @@ struct ClosedMoments {
   const double* velocity;      // (b, N + 1)
   const double* outside;       // (b, p, N + 1, 2): molecules beyond the ends
   const double* kept;          // (t, N - 2, p, b, w): what damping leaves of each wave
-  const double* forgetting;    // (N + 3, 4) as `boltzmann.Forgetting`; null: the rest relaxes alike
+  const double* forgetting;    // (N + 3, 4) as `scattering.Forgetting`; null: the rest relaxes alike
   const double* to_molecules;  // (N + 1, N + 1), and its inverse
   const double* of_molecules;
 
