@@ -14,19 +14,18 @@ import hme
 from kepton.closure import (
     Case,
     Closure,
+    ClosureProblem,
     Conserved,
     Fields,
     InitialData,
     Kinetic,
-    Label,
-    Training,
     closed,
     kinetic,
     load_closure,
     relative_error,
 )
 from kepton.closure.fields import conserved, drift, fields_of, seen_from, together
-from kepton.closure.train import train
+from kepton.elt.select import Calibration, diverse
 
 TIMES = (0.1, 0.2, 0.3)
 KNUDSENS = (1e-3, 1e-2, 0.1, 1.0, 10.0)
@@ -155,42 +154,65 @@ def cost(ensemble: Closure) -> None:
                 print(f"| {' | '.join(map(str, row))} | {slow / fast:.1f} |", flush=True)
 
 
-def labels(folder: Path, counts=(2, 4, 8, 12)) -> None:
-    """Closures of one member that saw the first random labels of a campaign, on its audit."""
-    ensemble, info = load_closure(folder / "model.kepton")
-    with np.load(folder / "data.npz", allow_pickle=False) as data:
-        parts = {name: data[name] for name in data.files}
-    times = tuple(parts["times"].tolist())
-    case = Case.of(Fields(*np.moveaxis(parts["initial"], 1, 0)), parts["knudsen"])
-    known = Conserved(*np.moveaxis(parts["conserved"], 1, 0))
-    pairs = [
-        (case[[i]], Label(Conserved(*(part[[i]] for part in known)), parts["error"][[i]]))
-        for i in range(len(case))
-    ]
-    seeds, audit = (np.nonzero(parts["origin"] == name)[0] for name in ("seed", "audit"))
-    rows = [(0, Closure.fresh(ensemble.basis.order, 1, 1, ensemble.equation))]
-    for count in counts:
-        chosen = [pairs[i] for i in seeds[:count]]
-        rows.append((count, train(chosen, times, rows[0][1], Training(), 0)))
-    used = info["certificate"]["labels"] - len(audit)
-    print(f"\nErrors on the audit's {len(audit)} gases, per cent\n")
-    print("| labels | median | 95% | largest |\n|---|---|---|---|")
-    for count, closure in [*rows, (f"{used}, the campaign's ensemble", ensemble)]:
-        found = closed.solve(closure.mean, case[audit], times)
-        off = 100 * relative_error(found, Conserved(*(part[audit] for part in known)))
-        quantiles = np.quantile(off, (0.5, 0.95, 1.0))
-        print(f"| {count} | {' | '.join(f'{q:.2f}' for q in quantiles)} |", flush=True)
+def labels(equation: Kinetic, order: int, draws: int, counts=(1, 2, 4, 8, 16), most=4) -> None:
+    """Closures of random gases beside those of gases that the loop chooses, one by one."""
+    problem = ClosureProblem(equation, InitialData(), order=order)
+    audit = labelled(problem, problem.initial.draw(96, 987654321))
+    random, chosen = [], []
+    for draw in range(draws):
+        data = labelled(problem, problem.initial.draw(counts[-1], draw))
+        off = [problem.error(problem.train(data[:n], None, draw), audit).mean() for n in counts]
+        random.append(off)
+        models, data, seen = Closure.fresh(order, problem.members, draw, equation), [], []
+        chosen.append([])
+        for number in range(most):
+            choice = doubtful(problem, models, data, seen, 1000 * (draw + 1) + number)
+            (pair,) = labelled(problem, [choice])
+            seen.append((problem.deviation(models, [choice])[0], problem.error(models, [pair])[0]))
+            data.append(pair)
+            models = problem.train(data, None, draw)
+            chosen[-1].append(problem.error(models, audit).mean())
+    before = problem.error(Closure.fresh(order, problem.members, 0, equation), audit).mean()
+    print(f"\nErrors of {order + 1} moments on {len(audit)} gases, mean in per cent")
+    print(f"and its deviation over {draws} draws; before any label {100 * before:.3f}\n")
+    print("| labels | random | chosen |\n|---|---|---|")
+    for n in sorted({*counts, *range(1, most + 1)}):
+        first = told(random, counts.index(n)) if n in counts else ""
+        print(f"| {n} | {first} | {told(chosen, n - 1) if n <= most else ''} |", flush=True)
+
+
+def labelled(problem: ClosureProblem, cases) -> list:
+    return [(case, problem.label(case)) for case in cases]
+
+
+def told(errors: list[list[float]], place: int) -> str:
+    column = 100 * np.array(errors)[:, place]
+    return f"{column.mean():.3f} ± {column.std():.3f}"
+
+
+def doubtful(problem: ClosureProblem, models: Closure, data: list, seen: list, key: int) -> Case:
+    """The gas that the loop would have labelled next, were the target half a per cent."""
+    known = [case for case, _ in data]
+    found = problem.explore(models, known, 0.0, key)
+    calibration = Calibration.fit(*np.array(seen, float).reshape(-1, 2).T)
+    doubt = calibration.exceeds(found.deviation, 0.005)
+    at = problem.features(models, found.samples)
+    before = problem.features(models, known) if known else at[:0]
+    return found.samples[diverse(at, doubt, before, 1)[0]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--campaign", type=Path, default=Path("runs/closure"))
     parser.add_argument("--gases", type=int, default=8)
+    parser.add_argument("--labels", type=int, metavar="N", help="chosen and random labels, order N")
     options = parser.parse_args()
     ensemble, _ = load_closure(options.campaign / "model.kepton")
+    if options.labels:
+        labels(ensemble.equation, options.labels, options.gases)
+        return
     errors(ensemble, options.gases)
     cost(ensemble)
-    labels(options.campaign)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,16 @@ def test_files_from_before_equations_were_in_them_are_read(models):
     np.testing.assert_array_equal(back.weights, models.weights)
 
 
+def test_the_first_samples_are_those_on_which_untrained_members_disagree():
+    fresh, drawn = Closure.fresh(6, 2, 7), PROBLEM.initial.draw(EXPLORED, 7)
+    deviation = PROBLEM.deviation(fresh, drawn)
+    first = [PROBLEM.encode(case) for case in PROBLEM.seed(3, 7)]
+    assert len(set(first)) == 3
+    assert first[0] == PROBLEM.encode(drawn[np.argmax(deviation)])
+    ranks = [[PROBLEM.encode(case) for case in drawn].index(one) for one in first]
+    assert deviation[ranks].min() > np.median(deviation)
+
+
 def test_exploration_is_deterministic_and_its_deviation_that_of_the_samples(models):
     a, b = (PROBLEM.explore(models, [], 1e-2, 5) for _ in range(2))
     assert len(a.samples) == len(a.visited) == EXPLORED
@@ -131,7 +141,7 @@ def test_the_loop_certifies(tmp_path):
     journal = Journal(tmp_path / "campaign.db", PROBLEM.settings)
     result = run(PROBLEM, goal, journal, lambda: ThreadPoolExecutor(1), 1)
     assert result.stop.certified
-    fresh = [(case, PROBLEM.label(case)) for case in PROBLEM.seed(20, 99)]
+    fresh = [(case, PROBLEM.label(case)) for case in PROBLEM.initial.draw(20, 99)]
     assert np.mean(PROBLEM.error(result.models, fresh) < goal.target) > 0.8
     checks = PROBLEM.validate(result.models, [])
     assert checks["mass_momentum_energy_lost"] < 1e-12

@@ -20,6 +20,7 @@ from kepton.closure.label import Label, label
 from kepton.closure.moments import Hermite
 from kepton.closure.train import Point, Training, train
 from kepton.elt import Exploration, Failure
+from kepton.elt.select import diverse
 from kepton.errors import InputError
 
 EXPLORED = 96
@@ -77,8 +78,13 @@ class ClosureProblem:
         }
 
     def seed(self, count: int, key: int) -> Sequence[Case]:
-        """Draws of the class."""
-        return self.initial.draw(count, key)
+        """Draws of the class on which untrained members disagree, unlike each other."""
+        models = Closure.fresh(self.order, self.members, key, self.equation)
+        cases = self.initial.draw(max(count, EXPLORED), key)
+        deviation = self.deviation(models, cases)
+        doubt = np.where(np.isfinite(deviation), deviation, 0.0)
+        features = self.features(models, cases)
+        return [cases[i] for i in diverse(features, doubt, features[:0], count)]
 
     def explore(
         self,
