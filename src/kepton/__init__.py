@@ -23,7 +23,8 @@ if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:  # by default GPUs round fa
     jax.config.update("jax_default_matmul_precision", "highest")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("kepton"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    # the hundreds of small programs of a campaign take a third of its time, or next to nothing
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 from kepton.errors import InputError
 
