@@ -18,7 +18,7 @@ demo: env
 	@echo "The report: $(RUNS)/methanol/report.html"
 
 test: env-dev check
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: env-dev
 	$(BIN)/pytest -m slow
