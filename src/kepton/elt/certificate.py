@@ -263,7 +263,8 @@ def certificate(
                 f"At its share of the risk ({last.plan.risk:.3g}) it proves a coverage of "
                 f"{last.coverage:.1%}, where {coverage:.0%} was asked for. "
             )
-        missing = f"Not certified: {ending} {reached}More labels, or a higher target, are needed."
+        remedy = "More labels, a larger model or a higher target are needed."
+        missing = f"Not certified: {ending} {reached}{remedy}"
     return {
         "certified": certified,
         "claim": claim if certified else None,
