@@ -1,6 +1,7 @@
 """From a molecule, a first principle and a target error to a certified Deep Potential."""
 
 import os
+import warnings
 
 from kepton.machine import cores, xla_is_known
 
@@ -25,6 +26,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("kepton"))
     # the hundreds of small programs of a campaign take a third of its time, or next to nothing
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # on a full or read-only disk they are compiled again, and hundreds of warnings would say so
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 from kepton.errors import InputError
 

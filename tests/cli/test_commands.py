@@ -408,3 +408,17 @@ def test_crystals_and_programs_that_are_not_there(tmp_path, change, words):
         text = text.replace("volume_change", "# volume_change").replace("pressure", "# pressure")
     (tmp_path / "copper.toml").write_text(text)
     assert words in " ".join(kepton("run", "copper.toml", cwd=tmp_path, check=2).stderr.split())
+
+
+def test_programs_that_cannot_be_kept_are_no_matter(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    code = "import kepton, jax.numpy as jnp; print(jnp.arange(3.0) + 1.0)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[1. 2. 3.]\n"
+    assert done.stderr == ""
