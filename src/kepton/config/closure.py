@@ -65,6 +65,12 @@ class Train(Section):
     rate: Annotated[float, Field(gt=0, le=1)] = Training.rate
 
 
+class ClosureRun(Run):
+    """How the machine is used, and how many gases teach a closure most of what it learns."""
+
+    seed_labels: Annotated[int, Field(ge=2)] = 2
+
+
 class ClosureFile(Section):
     """All sections of a campaign file of closures; [equation] and [target] must be there."""
 
@@ -72,7 +78,7 @@ class ClosureFile(Section):
     target: Target
     initial: Initial = Initial()
     budget: Budget = Budget()
-    run: Run = Run()
+    run: ClosureRun = ClosureRun()
     model: Model = Model()
     train: Train = Train()
 
