@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import jax
 import jax.numpy as jnp
@@ -83,11 +84,11 @@ class Neighbors:
 
         Args:    places: of the atoms i; default: all
         """
-        x = frames.positions - jnp.einsum("bns,bsc->bnc", self.home, frames.cell)
+        x = frames.positions - _combined(jnp.asarray(self.home), frames.cell)
         index, image, own = jnp.asarray(self.index), jnp.asarray(self.image), x
         if places is not None:
             (index, image), own = self.of(places), _rows(x, places)
-        shift = jnp.einsum("bnms,bsc->bnmc", unpacked(image), frames.cell)
+        shift = _combined(unpacked(image), frames.cell)
         away = jnp.array([2.0 * min(self.reach, 1e3), 0.0, 0.0])
         apart = _rows(x, index) + shift - own[:, :, None]
         return jnp.where(index[..., None] >= 0, apart, away)
@@ -118,6 +119,14 @@ class Neighbors:
         apart = frames.positions - self.built_at - self.built_at @ strain
         stretched = min(self.reach, 1e9) * jnp.linalg.norm(strain, axis=(1, 2))
         return jnp.linalg.norm(apart, axis=-1).max(axis=-1) + 0.5 * stretched
+
+
+def _combined(count: Int[Array, "b *n 3"], cell: Float[Real, "b 3 3"]) -> Float[Array, "b *n 3"]:
+    """So many of every cell vector, Å."""
+    # terms in the open, which fuse with what uses them; a product of matrices would be stored
+    rows = [jnp.asarray(cell)[:, s].reshape(-1, *(1,) * (count.ndim - 2), 3) for s in range(3)]
+    times = count.astype(cell.dtype)
+    return reduce(add, (times[..., s, None] * rows[s] for s in range(3)))
 
 
 def _rows(values: Array, places: Array) -> Array:

@@ -1,7 +1,7 @@
 """`Architecture`: the contract of every potential, and what all of them share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +13,15 @@ from kepton.atoms.frames import Frames, Label
 from kepton.atoms.neighbors import Neighbors
 from kepton.devices import of_each
 from kepton.potential.derive import Answer
-from kepton.potential.environment import Centres, Environment, fingerprint, places_of, project
+from kepton.potential.environment import (
+    Centres,
+    Environment,
+    MatrixPairs,
+    fingerprint,
+    places_of,
+    project,
+)
+from kepton.potential.fused import sums_of
 from kepton.potential.zbl import core_repulsion
 
 Kind = TypeVar("Kind", bound="Architecture")
@@ -53,10 +61,16 @@ class Architecture(ABC):
         """Random weights."""
 
     @abstractmethod
-    def describe(self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None) -> Any:
+    def describe(
+        self,
+        frames: Frames,
+        neighbors: Neighbors,
+        centres: Centres | None = None,
+        sums: Callable = MatrixPairs.of,
+    ) -> Any:
         """All that depends on the geometry alone: a pytree, the same for all members.
 
-        Args:    centres: atoms whose energies are meant; default: all
+        Args:    centres: atoms whose energies are meant; default: all;  sums: as of `project`
         """
 
     @abstractmethod
@@ -70,7 +84,7 @@ class Architecture(ABC):
         """
 
         def part(centres):
-            described = self.describe(frames, neighbors, centres)
+            described = self.describe(frames, neighbors, centres, sums_of(self.dtype))
             return of_each(
                 lambda weights: self.with_weights(weights).answer(described, virial), self.weights
             )
@@ -131,12 +145,16 @@ class Architecture(ABC):
         return replace(self, weights=weights)
 
     def environment(
-        self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None
+        self,
+        frames: Frames,
+        neighbors: Neighbors,
+        centres: Centres | None = None,
+        sums: Callable = MatrixPairs.of,
     ) -> Environment:
         """The projected neighbours of atoms, with the repulsion where there is one."""
         repulsion = self.repulsion if "core" in self.statistics else None
         given = self.radial, repulsion, self.dtype, self.degree
-        return project(frames, neighbors, *given, centres)
+        return project(frames, neighbors, *given, centres, sums)
 
     def features(self, frames: Frames, neighbors: Neighbors) -> Float[Array, "b d"]:
         """Coordinates of a frame in which near means alike, free of weights: see `fingerprint`."""
@@ -150,9 +168,9 @@ class Architecture(ABC):
 def block_atoms() -> int:
     """Atoms of a large system that are looked at together.
 
-    On a CPU as few as are still well vectorised, elsewhere about a gigabyte of their pairs.
+    On a CPU as few as are still well vectorised, elsewhere some gigabytes of their pairs.
     """
-    return 1_024 if jax.default_backend() == "cpu" else 32_768
+    return 1_024 if jax.default_backend() == "cpu" else 131_072
 
 
 def _blocks(places: Int[Array, "b c"], size: int) -> Int[Array, "p b s"]:

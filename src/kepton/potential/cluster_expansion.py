@@ -17,7 +17,14 @@ from kepton.devices import jitted
 from kepton.errors import InputError
 from kepton.potential.architecture import Architecture
 from kepton.potential.derive import Answer
-from kepton.potential.environment import Centres, Environment, harmonics, project, with_slope
+from kepton.potential.environment import (
+    Centres,
+    Environment,
+    MatrixPairs,
+    harmonics,
+    project,
+    with_slope,
+)
 from kepton.potential.nets import normal
 from kepton.potential.radial import bessel
 from kepton.potential.statistics import energy_bias, force_scale, shortest_and_most
@@ -173,14 +180,18 @@ class ClusterExpansion(Architecture):
         return bessel(r, self.cutoff, self.config.basis)
 
     def describe(
-        self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None
+        self,
+        frames: Frames,
+        neighbors: Neighbors,
+        centres: Centres | None = None,
+        sums: Callable = MatrixPairs.of,
     ) -> Surroundings:
         """All that depends on the geometry alone."""
         species = jnp.asarray(frames.species)
         if centres is not None:
             species = jnp.where(centres.places >= 0, centres.element, 0)
         kinds = species[:, :, None] == jnp.asarray(self.config.species)
-        described = self.environment(frames, neighbors, centres)
+        described = self.environment(frames, neighbors, centres, sums)
         return Surroundings(described, kinds.astype(self.dtype))
 
     def answer(self, described: Surroundings, virial: bool = True) -> Answer:

@@ -1,6 +1,6 @@
 """Deep Potential (DeepPot-SE, `se_e2_a`), its embedding nets evaluated as a radial basis."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -16,7 +16,15 @@ from kepton.devices import jitted
 from kepton.errors import InputError
 from kepton.potential.architecture import MANY, Architecture
 from kepton.potential.derive import Answer, derive
-from kepton.potential.environment import Centres, Environment, looked_at, project, take, with_slope
+from kepton.potential.environment import (
+    Centres,
+    Environment,
+    MatrixPairs,
+    looked_at,
+    project,
+    take,
+    with_slope,
+)
 from kepton.potential.nets import hidden, output, random_net
 from kepton.potential.radial import (
     chebyshev,
@@ -195,11 +203,17 @@ class DeepPotential(Architecture):
         s = smooth(r, config)
         return [s * t for t in chebyshev(x, config.basis)]
 
-    def describe(self, frames: Frames, neighbors: Neighbors, centres: Centres | None = None) -> Any:
+    def describe(
+        self,
+        frames: Frames,
+        neighbors: Neighbors,
+        centres: Centres | None = None,
+        sums: Callable = MatrixPairs.of,
+    ) -> Any:
         """All that depends on the geometry alone."""
         if self.exact:
             return frames, neighbors, centres
-        return self.environment(frames, neighbors, centres)
+        return self.environment(frames, neighbors, centres, sums)
 
     def answers(self, frames: Frames, neighbors: Neighbors, virial: bool = True) -> Answer:
         """What all members say, where `weights` have a leading axis: by the kernel if it can."""

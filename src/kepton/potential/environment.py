@@ -1,10 +1,11 @@
 """`Environment`: the neighbours of every atom, projected on radial functions, free of weights."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,37 +16,63 @@ from kepton.atoms.neighbors import Neighbors
 from kepton.potential.derive import Answer
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["basis", "unit", "length"],
-    meta_fields=["degree"],
-)
 @dataclass(frozen=True)
-class Pairs:
-    """All neighbours of one element.
+class Pairs(ABC):
+    """All neighbours of one element, and sums over them.
 
     Args:
-        basis: radial functions B_k(r) of all slots, then B_k'(r), 1/Å
         unit: r_ij / r
         length: r, Å
         degree: largest of the harmonics; static
     """
 
-    basis: Float[Real, "b n k slots"]
     unit: Float[Real, "b n 3 m"]
     length: Float[Real, "b n m"]
     degree: int
 
     @property
-    def rows(self) -> Float[Array, "b n c m"]:
-        """Y of the unit vectors: (1, x/r, y/r, z/r, ...)"""
-        return harmonics(self.unit, self.degree)
+    @abstractmethod
+    def projection(self) -> Float[Array, "b n c K"]:
+        """sum_j B(r_ij) (x) Y(r_ij / r)"""
 
+    @abstractmethod
     def pull(self, slope: Float[Array, "b n c k"]) -> Float[Array, "b n 3 m"]:
         """dE/dr_ij from dE/dA: the chain rule of the projection.
 
         (q . Y) x + (g - x (x . g)) / r,   q = dE/dA . B',  g = grad_x (dE/dA . B Y(x))
         """
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["unit", "length", "basis"],
+    meta_fields=["degree"],
+)
+@dataclass(frozen=True)
+class MatrixPairs(Pairs):
+    """Sums by products of matrices, which training differentiates.
+
+    Args:    basis: radial functions B_k(r) of all slots, then B_k'(r), 1/Å
+    """
+
+    basis: Float[Real, "b n k slots"]
+
+    @staticmethod
+    def of(vectors: Float[Array, "b n 3 m"], radial: Callable, degree: int) -> "MatrixPairs":
+        """From r_ij in Å, and r -> list of K radial functions."""
+        r = jnp.sqrt(_dot(vectors, vectors)[:, :, 0])
+        basis = jax.jvp(lambda r: jnp.stack(radial(r), axis=2), (r,), (jnp.ones_like(r),))
+        unit = vectors / r[:, :, None]
+        return MatrixPairs(unit, r, degree, jnp.concatenate(basis, axis=-1))
+
+    @property
+    def projection(self) -> Float[Array, "b n c K"]:
+        """As of `Pairs`."""
+        basis, rows = self.basis[..., : self.length.shape[-1]], harmonics(self.unit, self.degree)
+        return jnp.einsum("bnkm,bncm->bnck", basis, rows)
+
+    def pull(self, slope: Float[Array, "b n c k"]) -> Float[Array, "b n 3 m"]:
+        """As of `Pairs`."""
         both = jnp.einsum("bnkm,bnck->bncm", self.basis, slope)
         t, q = jnp.split(both, 2, axis=-1)
         rows, turn = jax.vjp(partial(harmonics, degree=self.degree), self.unit)
@@ -96,11 +123,7 @@ class Environment:
     @property
     def projection(self) -> Float[Array, "b n c S K"]:
         """A"""
-        parts = [
-            jnp.einsum("bnkm,bncm->bnck", p.basis[..., : p.length.shape[-1]], p.rows)
-            for p in self.pairs
-        ]
-        return jnp.stack(parts, axis=3)
+        return jnp.stack([pairs.projection for pairs in self.pairs], axis=3)
 
     def pull(self, slope: Float[Array, "b n c S K"]) -> Float[Array, "b n 3 m"]:
         """dE/dr_ij for every pair from dE/dA."""
@@ -130,8 +153,7 @@ class Environment:
 
         def gathered(parts, places):
             rows = jnp.arange(b)[:, None] * self.atoms + jnp.asarray(places).reshape(b, -1)
-            flat = parts.reshape(-1, 3)
-            total = jax.ops.segment_sum(flat, rows.reshape(-1), num_segments=b * self.atoms)
+            total = _gathered(parts.reshape(-1, 3), rows.reshape(-1), b * self.atoms)
             return total.reshape(b, self.atoms, 3)
 
         own = pulls.sum(axis=-1)
@@ -143,6 +165,33 @@ class Environment:
         vectors = [pairs.unit * pairs.length[:, :, None] for pairs in self.pairs]
         full = jnp.einsum("bncm,bndm->bcd", jnp.concatenate(vectors, axis=-1), pulls)
         return -0.5 * (full + full.mT)
+
+
+QUANTUM = 2.0**-36
+"""eV/Å, the unit of forces in `_in_any_order`"""
+
+
+def _gathered(
+    parts: Float[Array, "p 3"], rows: Int[Array, "p"], count: int
+) -> Float[Array, "{count} 3"]:
+    """The sum of the parts of every row, the same whenever it is made."""
+    if jax.default_backend() == "cpu":
+        return jax.ops.segment_sum(parts, rows, num_segments=count)
+    return _in_any_order(count, parts, rows)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _in_any_order(count: int, parts: Array, rows: Array) -> Array:
+    """Sums of whole numbers, which come out the same in whatever order threads add them."""
+    whole = jnp.round(parts / QUANTUM).astype(jnp.int64)
+    total = jax.ops.segment_sum(whole, rows, num_segments=count)
+    return (QUANTUM * total).astype(parts.dtype)
+
+
+@_in_any_order.defjvp
+def _(count: int, values: Any, changes: Any) -> tuple[Array, Array]:
+    turned = jax.ops.segment_sum(changes[0], values[1], num_segments=count)
+    return _in_any_order(count, *values), turned
 
 
 def with_slope(energies: Callable, projection: Float[Array, "..."]) -> tuple[Array, Array]:
@@ -197,6 +246,7 @@ def project(
     dtype,
     degree: int = 1,
     centres: Centres | None = None,
+    sums: Callable = MatrixPairs.of,
 ) -> Environment:
     """The environment of every atom, or of some.
 
@@ -206,17 +256,16 @@ def project(
         repulsion: (r, z_i, z_j) -> eV of a pair, or None
         dtype: of all but the energy of the repulsion
         centres: the atoms; default: all
+        sums: (vectors, radial, degree) -> `Pairs`, by which neighbours are summed over
     """
     chosen = None if centres is None else centres.places
     index, species, places = looked_at(frames, lists, centres)
     vectors = jnp.moveaxis(lists.vectors(frames, chosen).astype(dtype), -1, 2)
     pairs, energy, slopes = [], 0.0, []
     for z, slot in lists.slots:
-        d = vectors[..., slot]
-        r = jnp.sqrt(_dot(d, d)[:, :, 0])
-        basis = jax.jvp(lambda r: jnp.stack(radial(r), axis=2), (r,), (jnp.ones_like(r),))
-        pairs.append(Pairs(jnp.concatenate(basis, axis=-1), d / r[:, :, None], r, degree))
+        pairs.append(sums(vectors[..., slot], radial, degree))
         if repulsion is not None:
+            r = pairs[-1].length
             own = species[:, :, None].astype(dtype)
             pair = partial(repulsion, z_i=own, z_j=jnp.asarray(float(z), dtype))
             value, change = jax.jvp(pair, (r,), (jnp.ones_like(r),))
@@ -247,7 +296,12 @@ def harmonics(x: Float[Array, "b n 3 m"], degree: int) -> Float[Array, "b n c m"
 
     Args:    degree: 1 to 3
     """
-    x, y, z = x[:, :, 0], x[:, :, 1], x[:, :, 2]
+    return jnp.stack(row_list([x[:, :, c] for c in range(3)], degree), axis=2)
+
+
+def row_list(unit: Sequence[Any], degree: int) -> list[Any]:
+    """The rows of `harmonics`, of three components in arrays of any one shape."""
+    x, y, z = unit
     rows = [jnp.ones_like(x), x, y, z]
     if degree > 1:
         rows += [
@@ -267,7 +321,7 @@ def harmonics(x: Float[Array, "b n 3 m"], degree: int) -> Float[Array, "b n c m"
             3.75**0.5 * z * (x * x - y * y),
             0.625**0.5 * x * (x * x - 3.0 * y * y),
         ]
-    return jnp.stack(rows, axis=2)
+    return rows
 
 
 def _dot(a: Float[Array, "b n c m"], b: Float[Array, "b n c m"]) -> Float[Array, "b n 1 m"]:

@@ -25,7 +25,8 @@ def zbl(
     Source:  Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids (1985)
     """
     x = r * (z_i**0.23 + z_j**0.23) / _SCREENING
-    screening = sum(w * jnp.exp(-d * x) for w, d in zip(WEIGHTS, DECAYS))
+    terms = zip(WEIGHTS.tolist(), DECAYS.tolist())  # plain numbers leave the precision as it is
+    screening = sum(weight * jnp.exp(-decay * x) for weight, decay in terms)
     return switch(r, inner, outer) * COULOMB * z_i * z_j / r * screening
 
 
