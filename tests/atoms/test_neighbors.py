@@ -8,7 +8,8 @@ import pytest
 from ase import Atoms
 
 from kepton.atoms import Frames
-from kepton.atoms.neighbors import ALL_PAIRS, IMAGES, neighbors, packed, unpacked
+from kepton.atoms.images import IMAGES, packed, unpacked
+from kepton.atoms.neighbors import ALL_PAIRS, neighbors
 from kepton.errors import InputError
 from kepton.kernels import library
 

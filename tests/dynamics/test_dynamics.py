@@ -26,6 +26,7 @@ from kepton.atoms.units import ACCELERATION, BOLTZMANN
 from kepton.dynamics import (
     ForceField,
     Langevin,
+    StochasticCellRescaling,
     VelocityVerlet,
     initial_state,
     kinetic_energy,
@@ -34,7 +35,8 @@ from kepton.dynamics import (
 )
 from kepton.dynamics.integrate import LEAP
 from kepton.dynamics.simulate import _run
-from kepton.dynamics.state import State
+from kepton.dynamics.state import SKIN, State
+from kepton.dynamics.stored import from_arrays, to_arrays
 from kepton.errors import InputError
 
 
@@ -273,6 +275,31 @@ def test_skin_changes_nothing(kind):
         assert not seen.late.any()
     assert np.linalg.norm(state.frames.positions - start.frames.positions, axis=-1).max() > 5.4
     assert_same(state, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "integrator",
+    [VelocityVerlet(10.0), StochasticCellRescaling(Langevin(10.0, 0.01, 150.0), 0.0)],
+    ids=["constant-energy", "constant-pressure"],
+)
+def test_lists_made_where_the_atoms_are_change_nothing(monkeypatch, integrator):
+    field, frames = LennardJones(), Frames.from_ase([crystal()])
+
+    def run():
+        start = Langevin(10.0, 0.01, 150.0).init(keys(1), field, frames)
+        start = initial_state(start.key, field, frames, start.velocities + 0.02, True)
+        return simulate(field, integrator, start, 60)
+
+    expected, there = run()
+    monkeypatch.setattr("kepton.atoms.neighbors._on_accelerator", lambda _: True)
+    state, here = run()
+    assert isinstance(state.neighbors.built_at, jax.Array)
+    assert here.rebuilds == there.rebuilds > 2
+    assert_same(state, expected, atol=1e-10)
+
+    arrays, widths = to_arrays(state)
+    again = from_arrays(state, arrays, widths, field.cutoff, SKIN)
+    assert_same(*(simulate(field, integrator, one, 20)[0] for one in (state, again)))
 
 
 def test_a_late_list_advances_no_walker():

@@ -11,17 +11,18 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from vesin import NeighborList
 
+from kepton.atoms.cell_list import cell_list
 from kepton.atoms.frames import Frames, Real
-from kepton.errors import InputError
+from kepton.atoms.images import IMAGES, check_images, packed, unpacked
 from kepton.kernels import library
 from kepton.machine import threads
 
 ALL_PAIRS = 40
 """Isolated frames of at most so many atoms list every pair, which never goes stale."""
-IMAGES = 15
-"""Cell vectors along which a neighbour may be away, as many as `packed` holds"""
+LARGE = 4000
+"""Atoms from which on an accelerator makes the lists of a periodic system itself"""
 
-Listed = Callable[[list[int]], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+Listed = Callable[[list[int]], tuple[Real, Real, Real, Real]]
 """Slots of each element -> index, image, home with as many neighbours as fit; the most found"""
 
 
@@ -139,7 +140,9 @@ def neighbors(
     skin: float = 0.0,
     segments: Sequence[tuple[int, int]] = (),
 ) -> Neighbors:
-    """All neighbours within cutoff + skin of every atom, on the host.
+    """All neighbours within cutoff + skin of every atom.
+
+    They are made on the host; where one large periodic system is on an accelerator, there.
 
     Isolated frames of at most ALL_PAIRS atoms list all pairs, and their reach is infinite.
 
@@ -151,16 +154,20 @@ def neighbors(
     Returns: lists whose segments are padded to the largest number of neighbours of their element,
              rounded up to a multiple of 4 where it can change
     """
-    positions, cell = np.array(frames.positions, float), np.asarray(frames.cell, float)
-    pbc, species = np.asarray(frames.pbc), np.asarray(frames.species)
-    if not pbc.any() and species.shape[1] <= ALL_PAIRS:
+    cell, pbc = np.asarray(frames.cell, float), np.asarray(frames.pbc)
+    if not pbc.any() and frames.species.shape[1] <= ALL_PAIRS:
         return _all_pairs(frames)
     elements = np.array([z for z, _ in frames.composition])
-    types = np.where(np.asarray(frames.mask), np.searchsorted(elements, species), -1)
-    # a box of full rank even where a direction is not periodic
-    boxes = np.stack([c if p.all() else complete(c, p) for c, p in zip(cell, pbc)])
-    method = _compiled if library() else _by_vesin
-    listed = method(positions, types.astype(np.int32), boxes, pbc, cutoff + skin, len(elements))
+    if _on_accelerator(frames):
+        positions = jnp.asarray(frames.positions, float)
+        listed = cell_list(frames.with_positions(positions), cutoff + skin)
+    else:
+        positions, species = np.array(frames.positions, float), np.asarray(frames.species)
+        types = np.where(np.asarray(frames.mask), np.searchsorted(elements, species), -1)
+        # a box of full rank even where a direction is not periodic
+        boxes = np.stack([c if p.all() else complete(c, p) for c, p in zip(cell, pbc)])
+        method = _compiled if library() else _by_vesin
+        listed = method(positions, types.astype(np.int32), boxes, pbc, cutoff + skin, len(elements))
     least = dict(segments)
     widths = [least.get(int(z), 0) for z in elements]
     while True:
@@ -168,6 +175,7 @@ def neighbors(
         needed = [max(1, int(count)) for count in most]
         if all(count <= width for count, width in zip(needed, widths)):
             break
+        del index, image  # before wider ones are made
         widths = [
             width if count <= width else _rounded(count + (count // 8 if width else 0))
             for count, width in zip(needed, widths)
@@ -175,6 +183,14 @@ def neighbors(
     found = tuple((int(z), width) for z, width in zip(elements, widths))
     built = positions, cell, np.linalg.pinv(cell)
     return Neighbors(index, image, home, *built, float(cutoff + skin), found)
+
+
+def _on_accelerator(frames: Frames) -> bool:
+    """Whether the lists are made where the atoms are: of one large periodic system, not padded."""
+    large = len(frames) == 1 and frames.positions.shape[1] >= LARGE
+    if jax.default_backend() == "cpu" or not large:
+        return False
+    return bool(frames.pbc.all()) and bool(frames.mask.all())
 
 
 def _rounded(count: int) -> int:
@@ -195,7 +211,7 @@ def _compiled(positions, types, boxes, pbc, reach: float, elements: int) -> List
         arrays = *given, np.array(widths, np.int64), index, image, home, most
         places = [array.ctypes.data for array in arrays]
         far = search(b, n, elements, *places[:5], reach, *places[5:], threads())
-        _check_images(bool(far))
+        check_images(bool(far))
         return index, image, home, most
 
     return listed
@@ -213,7 +229,7 @@ def _by_vesin(positions, types, boxes, pbc, reach: float, elements: int) -> List
         i, j, image = search.compute(positions[f, places], boxes[f], pbc[f], quantities="ijS")
         i, j = places[i.astype(int)], places[j.astype(int)]
         image = image + home[f, j] - home[f, i]
-        _check_images(bool(np.abs(image).max(initial=0) > IMAGES))
+        check_images(bool(np.abs(image).max(initial=0) > IMAGES))
         pairs.append((i, j, packed(image)))
 
     def listed(widths):
@@ -233,29 +249,6 @@ def _by_vesin(positions, types, boxes, pbc, reach: float, elements: int) -> List
         return index, images, home, most
 
     return listed
-
-
-def packed(image: Int[np.ndarray, "... 3"]) -> Int[np.ndarray, "..."]:
-    """An image of at most IMAGES cell vectors either way as one number, 0 for none."""
-    return (image @ np.array([1024, 32, 1])).astype(np.int16)
-
-
-def unpacked(image: Int[Real, "..."]) -> Int[Real, "... 3"]:
-    """The inverse of `packed`."""
-    array = jnp if isinstance(image, jax.Array) else np
-    rest, digits = image.astype(np.int32), []
-    for _ in range(3):
-        digits.append((rest + 16) % 32 - 16)
-        rest = (rest - digits[-1]) // 32
-    return array.stack(digits[::-1], axis=-1)
-
-
-def _check_images(far: bool) -> None:
-    if far:
-        raise InputError(
-            f"A cell vector is so short that neighbours stand more than {IMAGES} cells away; "
-            "check the cell (Å), or repeat it."
-        )
 
 
 def _all_pairs(frames: Frames) -> Neighbors:
