@@ -57,7 +57,8 @@ def simulate(
     left, rebuilds = np.full(mesh(systems).size, steps), 0
     while True:
         state = placed(state, systems)
-        state, left, now_completed, now_broken = _run(field, integrator, state, left)
+        after, left, now_completed, now_broken = _run(field, integrator, state, left)
+        state = replace(after, neighbors=state.neighbors)
         completed, broken = completed + np.asarray(now_completed), broken | np.asarray(now_broken)
         if not np.any(left):
             return state, Info(completed, broken, rebuilds)
@@ -68,7 +69,10 @@ def simulate(
 
 @jitted
 def _run(field: ForceField, integrator: Integrator, state: State, steps):
-    """As many of the steps as the neighbour lists allow, and how many each device has left."""
+    """As many of the steps as the neighbour lists allow, and how many each device has left.
+
+    The state that it returns has no lists: they are those that came in.
+    """
     leaves, tree = jax.tree.flatten(integrator)
 
     def share(field, leaves, state, steps):
@@ -76,7 +80,9 @@ def _run(field: ForceField, integrator: Integrator, state: State, steps):
 
     by_walker = [EACH if jnp.ndim(leaf) else ALL for leaf in leaves]
     share = shared_out(share, len(state) // integrator.together, ALL, by_walker, EACH, EACH)
-    return share(field, leaves, state, steps)
+    after, *rest = share(field, leaves, state, steps)
+    # a copy of the lists would be most of the memory
+    return replace(after, neighbors=after.neighbors[:0]), *rest
 
 
 def _advance(field: ForceField, integrator: Integrator, state: State, steps):
