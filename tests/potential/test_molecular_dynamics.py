@@ -1,10 +1,12 @@
 """Runs streamed to files: what they hold, and what a kill, a full disk or a wrong input does."""
 
+import re
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
 
 import ase.io
+import jax
 import numpy as np
 import pytest
 from ase import Atoms
@@ -12,14 +14,20 @@ from ase.units import fs
 from deep_potentials import cluster, ensemble_of, random_potential
 from scipy.io import netcdf_file
 
+from kepton.atoms import Frames
+from kepton.atoms.neighbors import neighbors
 from kepton.errors import InputError
+from kepton.potential import molecular_dynamics
+from kepton.potential.ensemble import predict
 from kepton.potential.molecular_dynamics import (
     COLUMNS,
     KEEP_EVERY,
     Output,
     Settings,
+    check_tf32,
     drift,
     remedy,
+    rounding,
     run,
 )
 
@@ -203,3 +211,39 @@ def test_drift_is_a_trend(tmp_path):
     rows = [f"{t},{e:.15g}" for t, e in zip(time, energy)]
     table.write_text("\n".join(["time_fs,conserved_energy_eV", *rows]))
     assert drift(table, 4).startswith("3 ±")
+
+
+def test_tf32_is_of_gpus_and_of_our_own_engine():
+    with pytest.raises(InputError, match="needs a GPU"):
+        check_tf32("kepton")
+    with pytest.raises(InputError, match="Kepton's own dynamics"):
+        check_tf32("lammps")
+
+
+def test_tf32_rounds_all_products_of_nets(ensemble, start):
+    model, frames = ensemble.member(0), Frames.from_ase([start])
+    lists = neighbors(frames, ensemble.cutoff)
+
+    def precisions(settings):
+        with settings.products():
+            program = jax.make_jaxpr(lambda: model.answer(model.describe(frames, lists)).forces)()
+        return set(re.findall(r"precision=\((.*?)\)", str(program)))
+
+    assert precisions(NVT) == {"Precision.HIGHEST, Precision.HIGHEST"}
+    assert precisions(replace(NVT, tf32=True)) == {"Precision.HIGH, Precision.HIGH"}
+
+
+def test_what_rounding_costs_is_told(ensemble, start, monkeypatch):
+    frames, settings = Frames.from_ase([start]), replace(NVT, tf32=True)
+    assert rounding(ensemble, start, settings) == (0.0, 0.0), "a CPU rounds no product"
+    here, there = (predict(ensemble.alone(k), frames)[0].forces for k in range(2))
+    # stands in for a GPU: what is evaluated a second time is another model
+    models = iter((ensemble.alone(0), ensemble.alone(1)))
+    evaluated = molecular_dynamics.evaluate
+    monkeypatch.setattr(
+        molecular_dynamics, "evaluate", lambda _, *given: evaluated(next(models), *given)
+    )
+    mean, most = rounding(ensemble, start, settings)
+    change = there - here
+    assert mean == pytest.approx(np.sqrt((change**2).mean()))
+    assert most == pytest.approx(np.linalg.norm(change, axis=-1).max())

@@ -78,6 +78,10 @@ def md(
     engine: Annotated[
         Engine, typer.Option(help="lammps: write an input into the folder --out, and run `lmp`.")
     ] = Engine.KEPTON,
+    tf32: Annotated[
+        bool,
+        typer.Option("--tf32", help="On a GPU: matrix products by TF32, and what it costs."),
+    ] = False,
     exact: Exact = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -88,8 +92,10 @@ def md(
     from kepton.potential.molecular_dynamics import (
         Output,
         Settings,
+        check_tf32,
         drift,
         remedy,
+        rounding,
         run,
         trust,
     )
@@ -114,12 +120,21 @@ def md(
         barostat_time_fs,
         every,
         seed,
+        tf32,
     )
     if max_deviation is not None:
         check_members(potential)
+    if tf32:
+        check_tf32(engine.value)
     if engine == Engine.LAMMPS:
         _lammps(out, model, potential, start, settings, steps)
         return
+    if tf32:
+        mean, most = rounding(potential, start, settings)
+        stderr.print(
+            f"TF32 changes the forces of this structure by {1000 * mean:.2g} meV/Å (root mean "
+            f"square), by {1000 * most:.2g} at most."
+        )
     output, walk = Output(out, model_devi), Walk(timestep_fs, len(start), trust(info), stderr)
     try:
         with Terminal(console, None) as terminal:

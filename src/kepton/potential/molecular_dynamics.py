@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Settings:
         compressibility_per_GPa, barostat_time_fs: how fast it changes
         every: steps between two frames written
         seed: of velocities and noise
+        tf32: factors of matrix products rounded to 10 bits (TF32), on the matrix units of a GPU
     """
 
     temperature_K: float
@@ -71,6 +73,11 @@ class Settings:
     barostat_time_fs: float = 1000.0
     every: int = 10
     seed: int = 0
+    tf32: bool = False
+
+    def products(self) -> AbstractContextManager[None]:
+        """Within which matrix products are as wanted."""
+        return jax.default_matmul_precision("tensorfloat32") if self.tf32 else nullcontext()
 
     def start(self, potential: Ensemble, frames: Frames) -> tuple[Integrator, State]:
         """The method, and a new state of it.
@@ -78,20 +85,26 @@ class Settings:
         Raises:
             InputError: constant pressure without a periodic cell, a thermostat without friction
         """
+        method = self._method()
         key = jax.random.split(jax.random.key(self.seed), 1)
+        with self.products():
+            if isinstance(method, VelocityVerlet):
+                return method, method.init(key, potential, frames, self.temperature_K)
+            return method, method.init(key, potential, frames)
+
+    def _method(self) -> VelocityVerlet | Thermostat | StochasticCellRescaling:
         if self.ensemble == "nve":
-            method = VelocityVerlet(self.timestep_fs)
-            return method, method.init(key, potential, frames, self.temperature_K)
+            return VelocityVerlet(self.timestep_fs)
         method = self._thermostat()
-        if self.ensemble == "npt":
-            method = StochasticCellRescaling(
-                method,
-                self.pressure_GPa,
-                Shape(self.cell),
-                self.compressibility_per_GPa,
-                self.barostat_time_fs,
-            )
-        return method, method.init(key, potential, frames)
+        if self.ensemble == "nvt":
+            return method
+        return StochasticCellRescaling(
+            method,
+            self.pressure_GPa,
+            Shape(self.cell),
+            self.compressibility_per_GPa,
+            self.barostat_time_fs,
+        )
 
     def _thermostat(self) -> Thermostat:
         if self.thermostat == "langevin":
@@ -243,12 +256,13 @@ def run(
         keep()
     written = 0
     while step < steps:
-        state, info = simulate(ensemble, method, state, min(settings.every, steps - step))
-        broken = bool(info.broken[0])
-        if broken and not info.steps[0]:
-            return
-        step += int(info.steps[0])
-        point = _measured(ensemble, state, settings, step, broken)
+        with settings.products():
+            state, info = simulate(ensemble, method, state, min(settings.every, steps - step))
+            broken = bool(info.broken[0])
+            if broken and not info.steps[0]:
+                return
+            step += int(info.steps[0])
+            point = _measured(ensemble, state, settings, step, broken)
         trajectory.append(_atoms(start, state, point))
         row = ",".join(f"{value:.10g}" for value in point.values.values())
         streams["table"].append((row + "\n").encode())
@@ -346,6 +360,31 @@ def check_overlap(frames: Frames) -> None:
         "less than any bond, and would explode; relax the structure (kepton relax), or give the "
         "right cell."
     )
+
+
+def check_tf32(engine: str) -> None:
+    """Raise InputError where no product of matrices would be rounded."""
+    if engine != "kepton":
+        raise InputError("--tf32 is of Kepton's own dynamics; leave out --tf32 or --engine.")
+    if jax.default_backend() != "gpu":
+        raise InputError(
+            "--tf32 needs a GPU, and there is none that JAX sees; leave it out, or install "
+            "'kepton[gpu]' where there is one."
+        )
+
+
+def rounding(ensemble: Ensemble, start: ase.Atoms, settings: Settings) -> tuple[float, float]:
+    """How products of matrices as wanted change the forces of a structure, eV/Å.
+
+    Returns: root mean square over components, and the most of any atom
+    """
+    frames = Frames.from_ase([start])
+    check_elements(ensemble, frames)
+    lists = neighbors(frames, ensemble.cutoff)
+    whole = evaluate(ensemble, frames, lists)[0].forces
+    with settings.products():
+        change = evaluate(ensemble, frames, lists)[0].forces - whole
+    return float(np.sqrt(np.mean(change**2))), float(np.linalg.norm(change, axis=-1).max())
 
 
 def drift(table: Path, atoms: int) -> str:
