@@ -6,10 +6,11 @@ INTEROP ?= .venv-interop
 PEER ?= .venv-peer
 MACE ?= .venv-mace
 RDKIT ?= .venv-rdkit
+GPU ?= .venv-gpu
 BENCH ?=
 
-.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md bench-workers pretrained \
-  check env env-dev
+.PHONY: demo test test-slow test-interop bench-train bench-learner bench-closure bench-md bench-gpu bench-ahead \
+  bench-workers pretrained check env env-dev
 
 demo: env
 	$(BIN)/kepton run examples/methanol.toml --out $(RUNS)/methanol
@@ -34,6 +35,12 @@ bench-learner: env $(MACE)/installed
 
 bench-md: env $(INTEROP)/installed
 	$(BIN)/python bench/md.py --peer $(INTEROP) $(BENCH)
+
+bench-gpu: $(GPU)/installed
+	$(GPU)/bin/python bench/gpu.py $(BENCH)
+
+bench-ahead: $(GPU)/installed
+	$(GPU)/bin/python bench/ahead.py $(BENCH)
 
 bench-closure: env
 	$(BIN)/python bench/closure.py $(BENCH)
@@ -87,6 +94,12 @@ $(PEER)/installed:
 $(MACE)/installed:
 	$(PYTHON) -m venv $(MACE)
 	$(MACE)/bin/pip install --quiet --disable-pip-version-check "torch==2.13.*" "mace-torch==0.3.*"
+	touch $@
+
+# Kepton with JAX's plugin for CUDA, which compiles where there is no GPU too
+$(GPU)/installed: $(SOURCES)
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/pip install --quiet --disable-pip-version-check -e ".[gpu]" matplotlib
 	touch $@
 
 # RDKit, for the molecules that a pretrained model learns of

@@ -11,6 +11,7 @@ from test_blocks import cluster_expansion, organic
 
 from kepton.atoms import Frames
 from kepton.atoms.neighbors import neighbors
+from kepton.devices import EACH, shared_out
 from kepton.potential import environment, fused
 from kepton.potential.environment import MatrixPairs
 from kepton.potential.fused import FusedPairs
@@ -86,8 +87,13 @@ def test_a_gpu_takes_kernels_that_are_sound(monkeypatch):
     assert fused.sums_of(jnp.float64) == MatrixPairs.of
 
 
-def test_they_are_checked_while_another_program_is_traced():
-    assert jax.jit(lambda x: x + fused._sound())(1) == 2
+@pytest.mark.parametrize("precision", ["highest", "bfloat16"])
+def test_they_are_checked_while_another_program_is_traced(precision):
+    """One that is shared out over devices too, and whose own products are rounded."""
+    rows = len(jax.devices())
+    program = shared_out(lambda x: x + fused._sound(), rows, EACH)
+    with jax.default_matmul_precision(precision):
+        assert (jax.jit(program)(jnp.ones(rows)) == 2).all()
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,8 @@ def _sound() -> bool:
 
     try:
         # compiled by itself, since this may be asked while another program is traced
-        worst = np.asarray(jax.jit(errors).lower().compile()()).max()
+        with jax.default_matmul_precision("highest"):
+            worst = np.asarray(jax.jit(errors).lower().compile()()).max()
     except Exception as error:  # whatever a compiler of kernels may find to say
         _warn(f"do not run here ({type(error).__name__}: {error})")
         return False
