@@ -65,7 +65,7 @@ def test_blocks_are_parts_of_the_whole(name, block, monkeypatch):
     frames = Frames.from_ase(organic())
     lists = neighbors(frames, ensemble.cutoff, skin=0.5)
     whole = asked(ensemble, frames, lists)
-    monkeypatch.setattr(architecture, "block_atoms", lambda: block)
+    monkeypatch.setattr(architecture, "block_atoms", lambda _: block)
     for mine, his in zip(asked(ensemble, frames, lists), whole):
         np.testing.assert_allclose(mine, his, rtol=0, atol=ROUNDING * np.abs(his).max())
     assert np.abs(whole.forces).max() > 0.1

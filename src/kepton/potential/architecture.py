@@ -47,6 +47,8 @@ class Architecture(ABC):
 
     batch_atoms: ClassVar[int]
     """Atoms a step of training that suit it"""
+    block_atoms: ClassVar[int] = 32_768
+    """Atoms that an accelerator looks at together: 4 GB with four members of the largest kind"""
     training: ClassVar[dict[str, Any]] = {}
     """What suits it better than the defaults of TrainConfig"""
 
@@ -89,7 +91,7 @@ class Architecture(ABC):
                 lambda weights: self.with_weights(weights).answer(described, virial), self.weights
             )
 
-        size = block_atoms()
+        size = block_atoms(type(self))
         if frames.positions.shape[1] <= size:
             return part(None)
         total: Any = None
@@ -165,12 +167,12 @@ class Architecture(ABC):
         return core_repulsion(self.config.species, self.statistics["core"], r, z_i, z_j)
 
 
-def block_atoms() -> int:
+def block_atoms(kind: type[Architecture]) -> int:
     """Atoms of a large system that are looked at together.
 
-    On a CPU as few as are still well vectorised, elsewhere some gigabytes of their pairs.
+    On a CPU as few as are still well vectorised, elsewhere some gigabytes of them.
     """
-    return 1_024 if jax.default_backend() == "cpu" else 131_072
+    return 1_024 if jax.default_backend() == "cpu" else kind.block_atoms
 
 
 def _blocks(places: Int[Array, "b c"], size: int) -> Int[Array, "p b s"]:

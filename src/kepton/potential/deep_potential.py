@@ -130,6 +130,7 @@ class DeepPotential(Architecture):
     exact: bool = field(default=False, metadata={"static": True})
 
     batch_atoms: ClassVar[int] = 160
+    block_atoms: ClassVar[int] = 131_072
 
     @staticmethod
     def init(key, config: DeepPotentialConfig, statistics: dict[str, Any]) -> "DeepPotential":
