@@ -58,6 +58,7 @@ def doctor() -> None:
 
     import kepton
     from kepton.kernels import library
+    from kepton.potential.fused import serves
     from kepton.principles.registry import doctor
 
     table = Table("", "works", "", title=f"Kepton {kepton.__version__}")
@@ -71,4 +72,8 @@ def doctor() -> None:
         table.add_row("kernels", "no", "XLA does the same, slower: with a C++ compiler, reinstall")
     if devices == ["cpu"]:
         table.add_row("accelerator", "no", "on a machine with one: pip install 'kepton[gpu]'")
+    else:
+        how = "kernels" if serves() else "XLA alone"
+        kind = jax.devices()[0].device_kind
+        table.add_row("accelerator", "yes", f"{kind}; neighbours are summed over by {how}")
     console.print(table)
