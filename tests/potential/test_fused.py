@@ -65,7 +65,7 @@ def test_kernels_sum_as_products_of_matrices_do(name):
 
 def sums(vectors, slope):
     pairs = FusedPairs.of(vectors, lambda r: bessel(r, 4.0, 8), 1)
-    return pairs.projection, pairs.pull(slope)
+    return pairs.projection, pairs.pull(slope, None)
 
 
 def test_kernels_lower_for_cuda(monkeypatch):
@@ -99,8 +99,8 @@ def test_they_are_checked_while_another_program_is_traced(precision):
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (lambda pairs, _: 0.9 * pairs.vectors, "are wrong here"),
-        (lambda pairs, _: pairs.nothing, "do not run here"),
+        (lambda pairs, *_: 0.9 * pairs.vectors, "are wrong here"),
+        (lambda pairs, *_: pairs.nothing, "do not run here"),
     ],
 )
 def test_kernels_that_fail_here_are_left_alone(broken, why, monkeypatch):

@@ -22,8 +22,8 @@ def unpacked(image: Int[Real, "..."]) -> Int[Real, "... 3"]:
     array = jnp if isinstance(image, jax.Array) else np
     rest, digits = image.astype(np.int32), []
     for _ in range(3):
-        digits.append((rest + 16) % 32 - 16)
-        rest = (rest - digits[-1]) // 32
+        digits.append(((rest + 16) & 31) - 16)
+        rest = (rest - digits[-1]) >> 5
     return array.stack(digits[::-1], axis=-1)
 
 

@@ -85,14 +85,23 @@ class Neighbors:
 
         Args:    places: of the atoms i; default: all
         """
+        return jnp.stack(self.components(frames, places), axis=-1)
+
+    def components(
+        self, frames: Frames, places: Int[Array, "b c"] | None = None
+    ) -> list[Float[Array, "b n m"]]:
+        """Those of `vectors`, each in an array of its own."""
         x = frames.positions - _combined(jnp.asarray(self.home), frames.cell)
         index, image, own = jnp.asarray(self.index), jnp.asarray(self.image), x
         if places is not None:
             (index, image), own = self.of(places), _rows(x, places)
-        shift = _combined(unpacked(image), frames.cell)
-        away = jnp.array([2.0 * min(self.reach, 1e3), 0.0, 0.0])
-        apart = _rows(x, index) + shift - own[:, :, None]
-        return jnp.where(index[..., None] >= 0, apart, away)
+        cell, digits = jnp.asarray(frames.cell), unpacked(image)
+        found = []
+        for c, away in enumerate((2.0 * min(self.reach, 1e3), 0.0, 0.0)):
+            shift = reduce(add, (digits[..., s] * cell[:, s, c, None, None] for s in range(3)))
+            apart = _rows(x[..., c], index) + shift - own[..., c, None]
+            found.append(jnp.where(index >= 0, apart, away))
+        return found
 
     def distances(self, frames: Frames) -> Float[np.ndarray, "b n m"]:
         """Lengths of the vectors, on the host: inf where padded, Å."""

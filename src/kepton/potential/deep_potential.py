@@ -411,7 +411,7 @@ class DeepPotential(Architecture):
 
         def moments(z, places):
             centre = self.config.species.index(z)
-            own = take(projection, places)
+            own = environment.own(projection, places)
             own = own.reshape(-1, *own.shape[2:])
             return self._moments(own, shared or self.coefficients(centre), centre, elements)
 

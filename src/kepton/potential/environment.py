@@ -36,10 +36,14 @@ class Pairs(ABC):
         """sum_j B(r_ij) (x) Y(r_ij / r)"""
 
     @abstractmethod
-    def pull(self, slope: Float[Array, "b n c k"]) -> Float[Array, "b n 3 m"]:
+    def pull(
+        self, slope: Float[Array, "b n c k"], push: Float[Array, "b n m"] | None
+    ) -> Float[Array, "b n 3 m"]:
         """dE/dr_ij from dE/dA: the chain rule of the projection.
 
-        (q . Y) x + (g - x (x . g)) / r,   q = dE/dA . B',  g = grad_x (dE/dA . B Y(x))
+        (q . Y + push) x + (g - x (x . g)) / r,   q = dE/dA . B',  g = grad_x (dE/dA . B Y(x))
+
+        Args:    push: slope of a repulsion of the pair, if there is one, eV/Å
         """
 
 
@@ -71,14 +75,19 @@ class MatrixPairs(Pairs):
         basis, rows = self.basis[..., : self.length.shape[-1]], harmonics(self.unit, self.degree)
         return jnp.einsum("bnkm,bncm->bnck", basis, rows)
 
-    def pull(self, slope: Float[Array, "b n c k"]) -> Float[Array, "b n 3 m"]:
+    def pull(
+        self, slope: Float[Array, "b n c k"], push: Float[Array, "b n m"] | None
+    ) -> Float[Array, "b n 3 m"]:
         """As of `Pairs`."""
         both = jnp.einsum("bnkm,bnck->bncm", self.basis, slope)
         t, q = jnp.split(both, 2, axis=-1)
         rows, turn = jax.vjp(partial(harmonics, degree=self.degree), self.unit)
         (g,) = turn(t)
         g = g / self.length[:, :, None]
-        return (_dot(q, rows) - _dot(g, self.unit)) * self.unit + g
+        along = _dot(q, rows) - _dot(g, self.unit)
+        if push is not None:
+            along = along + push[:, :, None]
+        return along * self.unit + g
 
 
 class Centres(NamedTuple):
@@ -106,7 +115,7 @@ class Environment:
         pairs: by element of the neighbour
         index: the neighbour's place in its frame, segments in the order of `pairs`
         places: by element of the atom, its places among the n, -1 where there are fewer
-        push: (energy (b,), slope (b, n, m)) of a pair repulsion: eV, and eV/Å a pair
+        push: energy of a pair repulsion, eV, and its slope by element of the neighbour, eV/Å a pair
         centres: the places of the n atoms in their frames; None: they are all
         elements: atomic numbers of `pairs` and `places`; static
         atoms: of a frame; static
@@ -115,7 +124,7 @@ class Environment:
     pairs: tuple[Pairs, ...]
     index: Int[Real, "b n m"]
     places: tuple[Int[Real, "b _"], ...]
-    push: tuple[Float[Real, "b"], Float[Real, "b n m"]] | None
+    push: tuple[Float[Real, "b"], tuple[Float[Real, "b n _"], ...]] | None
     centres: Int[Real, "b n"] | None
     elements: tuple[int, ...]
     atoms: int
@@ -125,14 +134,20 @@ class Environment:
         """A"""
         return jnp.stack([pairs.projection for pairs in self.pairs], axis=3)
 
+    def own(
+        self, values: Float[Array, "b n ..."], places: Int[Array, "b c"]
+    ) -> Float[Array, "b c ..."]:
+        """The rows of the atoms of one of `places`; any row where the place is -1."""
+        return take(values, places) if self.centres is None else values
+
     def pull(self, slope: Float[Array, "b n c S K"]) -> Float[Array, "b n 3 m"]:
         """dE/dr_ij for every pair from dE/dA."""
-        found = [pairs.pull(slope[:, :, :, place]) for place, pairs in enumerate(self.pairs)]
-        total = jnp.concatenate(found, axis=-1)
-        if self.push is not None:
-            units = jnp.concatenate([pairs.unit for pairs in self.pairs], axis=-1)
-            total = total + self.push[1][:, :, None] * units
-        return total
+        pushes = (None,) * len(self.pairs) if self.push is None else self.push[1]
+        found = [
+            pairs.pull(slope[:, :, :, place], push)
+            for place, (pairs, push) in enumerate(zip(self.pairs, pushes))
+        ]
+        return jnp.concatenate(found, axis=-1)
 
     def answer(
         self, energy: Float[Array, "b"], slope: Float[Array, "b n c S K"], virial: bool
@@ -260,10 +275,11 @@ def project(
     """
     chosen = None if centres is None else centres.places
     index, species, places = looked_at(frames, lists, centres)
-    vectors = jnp.moveaxis(lists.vectors(frames, chosen).astype(dtype), -1, 2)
+    components = [x.astype(dtype) for x in lists.components(frames, chosen)]
     pairs, energy, slopes = [], 0.0, []
     for z, slot in lists.slots:
-        pairs.append(sums(vectors[..., slot], radial, degree))
+        vectors = jnp.stack([x[..., slot] for x in components], axis=2)
+        pairs.append(sums(vectors, radial, degree))
         if repulsion is not None:
             r = pairs[-1].length
             own = species[:, :, None].astype(dtype)
@@ -272,7 +288,7 @@ def project(
             real = index[..., slot] >= 0
             energy = energy + 0.5 * jnp.where(real, value, 0.0).astype(jnp.float64).sum((1, 2))
             slopes.append(0.5 * jnp.where(real, change, 0.0))
-    push = None if repulsion is None else (energy, jnp.concatenate(slopes, axis=-1))
+    push = None if repulsion is None else (energy, tuple(slopes))
     elements, size = tuple(z for z, _ in lists.slots), frames.positions.shape[1]
     return Environment(tuple(pairs), index, places, push, chosen, elements, size)
 

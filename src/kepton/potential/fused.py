@@ -67,7 +67,9 @@ class FusedPairs(Pairs):
         found = _call(kernel, (rows, count), self._padded(), *parameters)
         return found[: b * n].reshape(b, n, rows, count)
 
-    def pull(self, slope: Float[Array, "b n c k"]) -> Float[Array, "b n 3 m"]:
+    def pull(
+        self, slope: Float[Array, "b n c k"], push: Float[Array, "b n m"] | None
+    ) -> Float[Array, "b n 3 m"]:
         """As of `Pairs`."""
         functions, *parameters = self._radial()
         vectors = self._padded()
@@ -75,6 +77,7 @@ class FusedPairs(Pairs):
 
         def kernel(vectors, slope, *rest):
             *given, out = rest
+            pushes = None if push is None else given.pop(0)
             radial = _with(functions, given)
             slopes = [[slope[:, c, k][:, None] for k in range(count)] for c in range(rows)]
 
@@ -89,6 +92,8 @@ class FusedPairs(Pairs):
                 g = turn(tuple(t))
                 along = reduce(add, (a * b for a, b in zip(q, y)))
                 along -= reduce(add, (a * b for a, b in zip(g, unit))) / r
+                if pushes is not None:
+                    along += pushes[:, _lanes(place)]
                 for c in range(3):
                     out[:, c, _lanes(place)] = along * unit[c] + g[c] / r
                 return 0
@@ -96,8 +101,11 @@ class FusedPairs(Pairs):
             jax.lax.fori_loop(0, vectors.shape[2] // LANES, one, 0)
 
         b, n, _, m = self.vectors.shape
-        flat = _filled(slope.reshape(b * n, rows, count).astype(jnp.float32), 0, ATOMS)
-        found = _call(kernel, vectors.shape[1:], vectors, flat, *parameters)
+        tiles = [vectors, _filled(slope.reshape(b * n, rows, count).astype(jnp.float32), 0, ATOMS)]
+        if push is not None:
+            flat = push.reshape(b * n, m).astype(jnp.float32)
+            tiles.append(_filled(_filled(flat, 0, ATOMS), 1, LANES))
+        found = _call(kernel, vectors.shape[1:], *tiles, *parameters)
         return found[: b * n, :, :m].reshape(b, n, 3, m)
 
     def _padded(self) -> Float[Array, "a 3 m"]:
@@ -134,11 +142,14 @@ def _sound() -> bool:
     def errors():
         x = jnp.linspace(0.3, 1.7, 2 * 20 * 3 * 12, dtype=jnp.float32)
         vectors, slope = jnp.cos(40.0 * x).reshape(2, 20, 3, 12) + 1.5, jnp.sin(30.0 * x)
-        slope = slope[: 2 * 20 * 4 * 3].reshape(2, 20, 4, 3)
+        slope, push = slope[: 2 * 20 * 4 * 3].reshape(2, 20, 4, 3), vectors[:, :, 0]
         ours, known = (
             kind.of(vectors, lambda r: bessel(r, 4.0, 3), 1) for kind in (FusedPairs, MatrixPairs)
         )
-        both = (ours.projection, known.projection), (ours.pull(slope), known.pull(slope))
+        both = (
+            (ours.projection, known.projection),
+            (ours.pull(slope, push), known.pull(slope, push)),
+        )
         return jnp.stack([jnp.abs(a - b).max() / jnp.abs(b).max() for a, b in both])
 
     try:
