@@ -91,16 +91,16 @@ class Neighbors:
         self, frames: Frames, places: Int[Array, "b c"] | None = None
     ) -> list[Float[Array, "b n m"]]:
         """Those of `vectors`, each in an array of its own."""
-        x = frames.positions - _combined(jnp.asarray(self.home), frames.cell)
-        index, image, own = jnp.asarray(self.index), jnp.asarray(self.image), x
+        index, image = jnp.asarray(self.index), jnp.asarray(self.image)
         if places is not None:
-            (index, image), own = self.of(places), _rows(x, places)
-        cell, digits = jnp.asarray(frames.cell), unpacked(image)
+            index, image = self.of(places)
+        cell, home, away = jnp.asarray(frames.cell), jnp.asarray(self.home), unpacked(image)
         found = []
-        for c, away in enumerate((2.0 * min(self.reach, 1e3), 0.0, 0.0)):
-            shift = reduce(add, (digits[..., s] * cell[:, s, c, None, None] for s in range(3)))
-            apart = _rows(x[..., c], index) + shift - own[..., c, None]
-            found.append(jnp.where(index >= 0, apart, away))
+        for c, far in enumerate((2.0 * min(self.reach, 1e3), 0.0, 0.0)):
+            x = frames.positions[..., c] - _combined(home, cell[..., c])
+            own = x if places is None else _rows(x, places)
+            apart = _rows(x, index) + _combined(away, cell[..., c]) - own[..., None]
+            found.append(jnp.where(index >= 0, apart, far))
         return found
 
     def distances(self, frames: Frames) -> Float[np.ndarray, "b n m"]:
@@ -131,12 +131,11 @@ class Neighbors:
         return jnp.linalg.norm(apart, axis=-1).max(axis=-1) + 0.5 * stretched
 
 
-def _combined(count: Int[Array, "b *n 3"], cell: Float[Real, "b 3 3"]) -> Float[Array, "b *n 3"]:
-    """So many of every cell vector, Å."""
+def _combined(count: Int[Array, "b *n 3"], cell: Float[Array, "b 3"]) -> Float[Array, "b *n"]:
+    """So many of every cell vector, along one axis, Å."""
     # terms in the open, which fuse with what uses them; a product of matrices would be stored
-    rows = [jnp.asarray(cell)[:, s].reshape(-1, *(1,) * (count.ndim - 2), 3) for s in range(3)]
-    times = count.astype(cell.dtype)
-    return reduce(add, (times[..., s, None] * rows[s] for s in range(3)))
+    along = cell.reshape(-1, *(1,) * (count.ndim - 2), 3)
+    return reduce(add, (count[..., s] * along[..., s] for s in range(3)))
 
 
 def _rows(values: Array, places: Array) -> Array:
